@@ -16,6 +16,7 @@ pub const FRAME_BYTES_MAX: usize = 4 << 20;
 
 /// What a node says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(
     tag = "type",
     rename_all = "camelCase",
@@ -50,6 +51,7 @@ pub enum NodeMessage {
 
 /// Introduces a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Hello {
     /// [`LINK_PROTOCOL`].
@@ -87,6 +89,7 @@ pub struct Hello {
 
 /// Names a package of a running node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Module {
     /// Package id.
@@ -100,6 +103,7 @@ pub struct Module {
 
 /// Describes an HTTP endpoint of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
     /// Name in the manifest.
@@ -114,6 +118,7 @@ pub struct Endpoint {
 
 /// Tells the state of a node and its processes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeReport {
     /// State of the node.
@@ -128,6 +133,7 @@ pub struct NodeReport {
 
 /// States that a node reports about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum ReportedStatus {
     /// Processes are starting; not ready yet.
@@ -144,6 +150,7 @@ pub enum ReportedStatus {
 
 /// Tells the state of one process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessReport {
     /// Name in the manifest.
@@ -159,6 +166,7 @@ pub struct ProcessReport {
 
 /// States of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum ProcessState {
     /// Started, not ready yet.
@@ -173,6 +181,7 @@ pub enum ProcessState {
 
 /// What became of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum AckState {
     /// Stored by the node; it is being carried out.
@@ -185,6 +194,7 @@ pub enum AckState {
 
 /// What a manager says to a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(
     tag = "type",
     rename_all = "camelCase",
@@ -222,6 +232,7 @@ pub enum ManagerMessage {
 
 /// Tells a node to do something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Order {
     /// Number of the order; a repeated one is answered again, not carried out again.
@@ -241,6 +252,7 @@ pub struct Order {
 
 /// Kinds of orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum OrderKind {
     /// De-publish, drain, stop the processes, leave, exit.
@@ -253,6 +265,7 @@ pub enum OrderKind {
 
 /// Lists ready nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Members {
     /// Grows with each change.
@@ -263,6 +276,7 @@ pub struct Members {
 
 /// One ready node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
     /// Node id.

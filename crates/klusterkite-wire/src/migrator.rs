@@ -13,6 +13,7 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// One JSON-RPC message: request (`id` and `method`), notification (`method` only) or response (`id` and `result` or `error`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RpcMessage {
     /// Always `2.0`.
     pub jsonrpc: String,
@@ -39,6 +40,7 @@ pub struct RpcMessage {
 
 /// Error of a failed call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RpcError {
     /// JSON-RPC code: -32700 parse, -32601 unknown method, -32602 bad parameters, -32000 failed.
     pub code: i64,
@@ -112,6 +114,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
 
 /// Says on which side of the nodes a resource moves (seed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum DependencyType {
     /// Upgraded before the nodes, downgraded after them (a database schema).
@@ -122,6 +125,7 @@ pub enum DependencyType {
 
 /// Parameters of `initialize`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct InitializeParams {
     /// [`MIGRATOR_PROTOCOL`].
@@ -130,6 +134,7 @@ pub struct InitializeParams {
 
 /// Result of `initialize`: what a migrator is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MigratorDescription {
     /// [`MIGRATOR_PROTOCOL`].
@@ -150,6 +155,7 @@ pub struct MigratorDescription {
 
 /// One item of the result of `resources`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceDescription {
     /// Code, unique inside the migrator.
@@ -162,6 +168,7 @@ pub struct ResourceDescription {
 
 /// Parameters of `currentPoint`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CurrentPointParams {
     /// The resource.
@@ -170,6 +177,7 @@ pub struct CurrentPointParams {
 
 /// Parameters of `migrate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MigrateParams {
     /// The resource.
@@ -185,6 +193,7 @@ pub struct MigrateParams {
 
 /// Result of `migrate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct MigrateResult {
     /// Where the resource is now.
@@ -193,6 +202,7 @@ pub struct MigrateResult {
 
 /// Notification `log`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LogParams {
     /// `debug`, `info`, `warn` or `error`.
@@ -203,6 +213,7 @@ pub struct LogParams {
 
 /// Notification `progress`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProgressParams {
     /// Done so far, in units of the migrator.
@@ -213,6 +224,7 @@ pub struct ProgressParams {
 
 /// Result of a seeder's `seed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SeedResult {
     /// False when everything was there already.
@@ -224,6 +236,7 @@ pub struct SeedResult {
 /// Manager → executor, method `describe` (no parameters): starts every migrator of the template, reads its points and
 /// all resources. Result: one item per migrator of the setting `KlusterKite.NodeManager.Migrators`, in its order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DescribedMigrator {
     /// Name in the setting and the manifest.
@@ -242,6 +255,7 @@ pub struct DescribedMigrator {
 /// Manager → executor, method `migrate`: moves one resource. Result: [`MigrateResult`]. `log` and `progress`
 /// notifications come meanwhile. A failed call is an [`RpcError`] whose message names migrator and resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ExecutorMigrateParams {
     /// The migrator.

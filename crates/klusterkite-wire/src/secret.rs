@@ -10,6 +10,7 @@ use crate::ids::push_hex;
 ///
 /// It serialises as its text, because it has to travel; log messages use `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(transparent)]
 pub struct Secret(String);
 

@@ -15,6 +15,7 @@ pub const CRASH_LINE_BYTES_MAX: usize = 2048;
 
 /// Asks for a start configuration: `POST /api/v1/nodes/configuration` (client credentials).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StartRequest {
     /// Identity of the launcher.
@@ -37,6 +38,7 @@ pub struct StartRequest {
 
 /// Tells how a service ended that nobody told to stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CrashReport {
     /// `exit 3`, `signal 11`, or why it could not be started.
@@ -48,6 +50,7 @@ pub struct CrashReport {
 
 /// Everything a launcher needs to start a node; also `next` in orders and the fallback file's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StartConfiguration {
     /// Template that the node is made from.
@@ -76,6 +79,7 @@ pub struct StartConfiguration {
 
 /// Names one package with everything needed to verify it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PackageReference {
     /// NuGet package id.
@@ -90,6 +94,7 @@ pub struct PackageReference {
 
 /// Asks for a token after a start without asking: `POST /api/v1/nodes/{nodeId}/token`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeTokenRequest {
     /// Secret of the node id.
@@ -114,6 +119,7 @@ pub struct NodeTokenRequest {
 
 /// Reports that a start configuration did not become ready within its deadline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StartFailure {
     /// Template that failed.
@@ -129,6 +135,7 @@ pub struct StartFailure {
 
 /// Answers a [`NodeTokenRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeTokenAnswer {
     /// Token for this node id and incarnation: good for the link and `/members` until a newer incarnation fences it.
@@ -138,6 +145,7 @@ pub struct NodeTokenAnswer {
 /// Reports download progress and so renews an assignment: `POST /api/v1/nodes/{nodeId}/progress`
 /// (client credentials; the node secret proves the identity).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProgressReport {
     /// Secret of the node id.
@@ -152,6 +160,7 @@ pub struct ProgressReport {
 
 /// Phases of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum ProgressPhase {
     /// Packages are being fetched into the content store.
