@@ -1,0 +1,34 @@
+//! NuGet's formats and rules as plain values.
+//!
+//! Nothing here opens a file or a socket: packages are read from any [`std::io::Read`] +
+//! [`std::io::Seek`], documents from text. Everything that comes from outside is bounded by a
+//! named constant or by [`Limits`], and a malformed input is an [`Error`], never a panic.
+//!
+//! The rules are those of the real NuGet clients, also where they differ from semantic
+//! versioning; the conformance vectors of the test suite are answers of the real engine.
+
+mod asset;
+mod error;
+mod hash;
+mod id;
+mod limits;
+mod nuspec;
+mod pack;
+mod package;
+mod range;
+mod rid;
+pub mod v3;
+mod version;
+mod zip;
+
+pub use asset::{AssetPath, select_assets};
+pub use error::Error;
+pub use hash::{Sha256Hash, Sha512Hash, Sha512Hasher};
+pub use id::PackageId;
+pub use limits::Limits;
+pub use nuspec::{Dependency, DependencyGroup, License, Nuspec, PackageType, Repository};
+pub use pack::PackageBuilder;
+pub use package::{Asset, MANIFEST_FILE, Package, PackageFile};
+pub use range::{Float, VersionRange};
+pub use rid::RidGraph;
+pub use version::Version;

@@ -1,0 +1,243 @@
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, Write};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::asset::select_assets;
+use crate::error::{Error, shown};
+use crate::hash::Sha256Hash;
+use crate::zip::{Archive, Entry};
+use crate::{Limits, Nuspec, PackageId, Version};
+
+/// The name of the manifest at the root of a package.
+pub const MANIFEST_FILE: &str = "klusterkite.hocon";
+
+/// The largest nuspec and manifest that are read into memory: 1 MiB, a hundred times the largest
+/// ones in use.
+const TEXT_BYTES_MAX: u64 = 1 << 20;
+
+/// The first bytes that tell a program: ELF needs four.
+const MAGIC_BYTES: usize = 4;
+
+/// An open package: a `.nupkg` whose structure was checked against [`Limits`].
+#[derive(Debug)]
+pub struct Package<R> {
+    archive: Archive<R>,
+    files: Vec<PackageFile>,
+    nuspec: Nuspec,
+    manifest: Option<String>,
+}
+
+/// A file of a package, as its directory declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackageFile {
+    /// The path inside the package, with `/`.
+    pub path: String,
+    /// The unpacked size in bytes.
+    pub size: u64,
+    /// The permission bits, if a Unix system wrote the package.
+    pub mode: Option<u32>,
+    /// The position in the archive's directory.
+    index: usize,
+}
+
+/// A file of a package that a node of one runtime uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asset {
+    /// The file inside the package.
+    pub entry: PackageFile,
+    /// The path below the service directory, with `/`; relative and without `..`.
+    pub target_path: String,
+    /// Whether the file is to be a program.
+    pub executable: bool,
+}
+
+impl<R: Read + Seek> Package<R> {
+    /// Opens a package and checks everything but its files' contents.
+    pub fn open(reader: R, limits: &Limits) -> Result<Self, Error> {
+        let mut archive = Archive::open(reader, limits)?;
+        let is_nuspec = |entry: &Entry| {
+            !entry.path.contains('/') && entry.path.to_ascii_lowercase().ends_with(".nuspec")
+        };
+        let nuspecs: Vec<usize> = positions(&archive, is_nuspec);
+        let &[nuspec] = nuspecs.as_slice() else {
+            return Err(Error::NuspecCount {
+                count: nuspecs.len(),
+            });
+        };
+        let nuspec = Nuspec::parse(&read_text(&mut archive, nuspec)?)?;
+        let manifest = match positions(&archive, |entry| entry.path == MANIFEST_FILE).first() {
+            Some(&index) => Some(read_text(&mut archive, index)?),
+            None => None,
+        };
+        let files = archive
+            .entries()
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| is_payload(entry));
+        let files = files.map(|(index, entry)| PackageFile {
+            path: entry.path.clone(),
+            size: entry.size,
+            mode: entry.mode,
+            index,
+        });
+        Ok(Self {
+            files: files.collect(),
+            archive,
+            nuspec,
+            manifest,
+        })
+    }
+
+    /// Returns the package's id.
+    pub fn id(&self) -> &PackageId {
+        &self.nuspec.id
+    }
+
+    /// Returns the package's version.
+    pub fn version(&self) -> &Version {
+        &self.nuspec.version
+    }
+
+    /// Returns the package's description of itself.
+    pub fn nuspec(&self) -> &Nuspec {
+        &self.nuspec
+    }
+
+    /// Returns the text of the root `klusterkite.hocon`, if the package has one.
+    pub fn manifest(&self) -> Option<&str> {
+        self.manifest.as_deref()
+    }
+
+    /// Returns the package's files in the order of its directory, without directories and without
+    /// what the packaging format itself needs.
+    pub fn files(&self) -> &[PackageFile] {
+        &self.files
+    }
+
+    /// Chooses the files that a runtime uses; see [`select_assets`] for the rule.
+    ///
+    /// A file is executable if its mode says so, or if it starts like a program (ELF, `#!`) and
+    /// either the archive has no mode for it or it is a native file: several packing tools write
+    /// one mode for all files.
+    pub fn assets(&mut self, rid: &str) -> Result<Vec<Asset>, Error> {
+        let selected = select_assets(self.files.iter().map(|file| file.path.as_str()), rid)?;
+        let by_path: BTreeMap<&str, &PackageFile> = self
+            .files
+            .iter()
+            .map(|file| (file.path.as_str(), file))
+            .collect();
+        let mut assets = Vec::new();
+        for path in selected {
+            let file = by_path.get(path.entry.as_str()).copied().cloned();
+            let entry = file.expect("assets are selected from the files");
+            let executable = match entry.mode {
+                Some(mode) if mode & 0o111 != 0 => true,
+                Some(_) if !path.is_native => false,
+                _ => is_program(&self.archive.head(entry.index, MAGIC_BYTES)?),
+            };
+            assets.push(Asset {
+                entry,
+                target_path: path.target,
+                executable,
+            });
+        }
+        Ok(assets)
+    }
+
+    /// Unpacks an asset's file and returns its size in bytes; see [`copy_file`](Self::copy_file).
+    pub fn copy_asset(&mut self, asset: &Asset, out: &mut impl Write) -> Result<u64, Error> {
+        self.copy_file(&asset.entry, out)
+    }
+
+    /// Unpacks a file of this package and returns its size in bytes.
+    ///
+    /// Fails if the contents are not as many bytes as declared or have another checksum; never
+    /// writes more than declared, which the limits allowed. What was written before a failure is
+    /// to be thrown away.
+    pub fn copy_file(&mut self, file: &PackageFile, out: &mut impl Write) -> Result<u64, Error> {
+        if self
+            .archive
+            .entries()
+            .get(file.index)
+            .is_none_or(|entry| entry.path != file.path)
+        {
+            return Err(Error::Entry {
+                entry: shown(&file.path),
+                reason: "it belongs to another package",
+            });
+        }
+        self.archive.copy(file.index, out)
+    }
+
+    /// Unpacks every file to nowhere and returns their hashes in the order of
+    /// [`files`](Self::files): proves that the whole package can be unpacked.
+    pub fn hash_files(&mut self) -> Result<Vec<Sha256Hash>, Error> {
+        let mut hashes = Vec::new();
+        for file in self.files.clone() {
+            let mut hasher = HashWriter(Sha256::new());
+            self.archive.copy(file.index, &mut hasher)?;
+            hashes.push(Sha256Hash::finish(hasher.0));
+        }
+        Ok(hashes)
+    }
+
+    /// Returns the reader.
+    pub fn into_inner(self) -> R {
+        self.archive.into_inner()
+    }
+}
+
+fn positions<R: Read + Seek>(archive: &Archive<R>, wanted: impl Fn(&Entry) -> bool) -> Vec<usize> {
+    let entries = archive.entries().iter().enumerate();
+    entries
+        .filter(|(_, entry)| wanted(entry))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+fn read_text<R: Read + Seek>(archive: &mut Archive<R>, index: usize) -> Result<String, Error> {
+    let entry = &archive.entries()[index];
+    if entry.size > TEXT_BYTES_MAX {
+        return Err(Error::Limit {
+            what: "the size of its nuspec or manifest in bytes",
+            actual: entry.size,
+            limit: TEXT_BYTES_MAX,
+        });
+    }
+    let path = shown(&entry.path);
+    let mut bytes = Vec::new();
+    archive.copy(index, &mut bytes)?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::NotText { entry: path })?;
+    Ok(text
+        .strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(text))
+}
+
+/// Tells files from what the Open Packaging Conventions and signatures add.
+fn is_payload(entry: &Entry) -> bool {
+    let path = entry.path.to_ascii_lowercase();
+    let is_packaging = path == "[content_types].xml"
+        || path == ".signature.p7s"
+        || path.starts_with("_rels/")
+        || path.starts_with("package/services/metadata/");
+    !entry.is_directory() && !is_packaging
+}
+
+fn is_program(head: &[u8]) -> bool {
+    head.starts_with(b"\x7fELF") || head.starts_with(b"#!")
+}
+
+struct HashWriter(Sha256);
+
+impl Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
