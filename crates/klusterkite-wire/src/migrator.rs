@@ -153,7 +153,33 @@ pub struct MigratorDescription {
     pub irreversible: Vec<Point>,
 }
 
-/// One item of the result of `resources`.
+/// Result of a seeder's `initialize`: what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeederDescription {
+    /// [`MIGRATOR_PROTOCOL`].
+    pub protocol: u32,
+    /// Name for people.
+    pub name: String,
+}
+
+/// One item of the result of `resources`, as a migrator gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceAnswer {
+    /// Code, unique inside the migrator.
+    pub code: ResourceCode,
+    /// Name for people.
+    pub name: String,
+    /// Where the resource is; null: not created.
+    #[serde(default)]
+    pub current_point: Option<Point>,
+    /// Why its point could not be read; the other resources are answered all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// One resource of a [`DescribedMigrator`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
