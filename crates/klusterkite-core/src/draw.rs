@@ -20,6 +20,12 @@ impl Draw {
         mixed ^ (mixed >> 31)
     }
 
+    /// Returns a number from 0 up to, but without, 1.
+    pub(crate) fn fraction(&mut self) -> f64 {
+        // The upper 53 bits are what an `f64` holds exactly.
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
     /// Puts the items into an order that only the seed decides (Fisher–Yates).
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
@@ -45,5 +51,11 @@ mod tests {
         assert_ne!(sorted, shuffled(2));
         sorted.sort_unstable();
         assert_eq!(sorted, (0..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_fraction_is_below_one() {
+        let mut draw = Draw::new(u64::MAX);
+        assert!((0..1000).all(|_| (0.0..1.0).contains(&draw.fraction())));
     }
 }

@@ -9,11 +9,13 @@
 //!
 //! * [`settings`] is what an operator writes; the check turns it into a [`release`]: what runs.
 //! * [`configuration`] knows the states of a configuration and what may be done in each.
+//! * [`plan`] compares releases and nodes: who needs a restart, what a container becomes, who stops next.
 //! * [`reason`] holds the words in which all of them explain themselves.
 
 pub mod configuration;
 mod draw;
 mod error;
+pub mod plan;
 pub mod reason;
 pub mod release;
 pub mod settings;

@@ -1,0 +1,5 @@
+//! What to do next: functions from what is wanted and what is observed to acts and reasons.
+
+pub mod assignment;
+pub mod compatibility;
+pub mod rollout;

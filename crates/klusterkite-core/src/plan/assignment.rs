@@ -1,0 +1,289 @@
+//! What a container becomes when its launcher asks.
+//!
+//! Candidates are the templates of the Active configuration that the container may run. Among them:
+//!
+//! 1. some below their minimum: the highest priority (ties: larger shortage, then code);
+//! 2. else some that an update needs spare capacity for;
+//! 3. else some below their maximum, or without one: the highest priority;
+//! 4. else the container waits, and is the cluster's spare capacity.
+//!
+//! Inside a stage a container goes back to the slot that is kept for it.
+
+mod choose;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use klusterkite_wire::{ContainerType, NodeId, Runtime, TemplateCode};
+use serde::{Deserialize, Serialize};
+
+use crate::release::{NodeTemplate, Release};
+
+/// How long a container waits when the cluster is full.
+///
+/// New work for it appears when the operator changes something or a node dies; a minute is soon enough
+/// and keeps 10,000 waiting containers at 170 requests a second.
+pub const RETRY_AFTER_FULL: Duration = Duration::from_mins(1);
+
+/// How long a container waits while a migration runs: it is spare capacity that the next step may need.
+pub const RETRY_AFTER_MIGRATING: Duration = Duration::from_secs(5);
+
+/// A launcher's question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Who asks.
+    pub node_id: NodeId,
+    /// Kind of its container.
+    pub container_type: ContainerType,
+    /// Its runtime.
+    pub runtime: Runtime,
+    /// True when an operator took the container out of service.
+    pub cordoned: bool,
+    /// A random number; decides among equals when the configuration asks for chance.
+    pub draw: u64,
+}
+
+/// What is taken already.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Template of every node id that counts: leased, unreachable or unconfirmed until evicted, or with an
+    /// open assignment. One entry per node id, so asking again never counts twice (B33, B40).
+    pub holders: BTreeMap<NodeId, TemplateCode>,
+    /// Slots that are kept: for a node that was stopped for an update, and for the last holder of a
+    /// persistent template as long as it is waited for.
+    pub reserved: BTreeMap<NodeId, TemplateCode>,
+    /// Number of nodes up to which an update wants these templates filled
+    /// ([`RolloutPlan::surge`](super::rollout::RolloutPlan)).
+    pub surge: BTreeMap<TemplateCode, u32>,
+    /// True while a migration runs.
+    pub migrating: bool,
+}
+
+/// What a container becomes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// A node of this template, from the Active configuration.
+    Start {
+        /// The template.
+        template: TemplateCode,
+        /// Why this one.
+        why: Explanation,
+    },
+    /// Nothing yet.
+    Wait {
+        /// Problem code of the 503.
+        code: WaitCode,
+        /// When to ask again, before jitter.
+        retry_after: Duration,
+        /// Why nothing.
+        why: Explanation,
+    },
+}
+
+/// Says why a container gets nothing; the launcher starts nothing and forgets what it ran last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum WaitCode {
+    /// Every template that would do has as many nodes as it may have.
+    ClusterFull,
+    /// No template names this container type with packages for this runtime.
+    NoTemplateForContainer,
+    /// An operator took the container out of service.
+    Cordoned,
+}
+
+impl WaitCode {
+    /// Returns the code's text on the wire; one of [`klusterkite_wire::start::WAIT_CODES`].
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClusterFull => "clusterFull",
+            Self::NoTemplateForContainer => "noTemplateForContainer",
+            Self::Cordoned => "cordoned",
+        }
+    }
+}
+
+impl fmt::Display for WaitCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Names the rule that decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Rule {
+    /// The template was below its minimum.
+    BelowMinimum,
+    /// An update needs spare capacity of the template.
+    Surge,
+    /// The template was below its maximum or has none.
+    Spare,
+    /// Every candidate is at its maximum.
+    Full,
+    /// There is no candidate.
+    NoCandidate,
+    /// The container is out of service.
+    Cordoned,
+}
+
+/// Says what was considered and why it came out so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Explanation {
+    /// The rule that decided.
+    pub rule: Rule,
+    /// True when the container went back to a slot that was kept for it.
+    #[serde(default)]
+    pub kept_slot: bool,
+    /// Every template that the container may run.
+    pub candidates: Vec<Candidate>,
+    /// The reason as a sentence.
+    pub sentence: String,
+}
+
+/// Describes one template that was considered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Candidate {
+    /// The template.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub template: TemplateCode,
+    /// How many other nodes hold it or have a slot kept.
+    pub count: u32,
+    /// Its minimum.
+    pub minimum: u32,
+    /// Its maximum, if it has one.
+    pub maximum: Option<u32>,
+    /// Its priority.
+    pub priority: f64,
+}
+
+/// Decides what the container that asks becomes.
+pub fn assign(release: &Release, ask: &Ask, held: &Held) -> Answer {
+    let candidates = candidates(release, ask, held);
+    if ask.cordoned {
+        let sentence =
+            "the container is out of service; `uncordon` it to give it work again".to_owned();
+        return wait(
+            WaitCode::Cordoned,
+            Rule::Cordoned,
+            candidates,
+            sentence,
+            held,
+        );
+    }
+    if candidates.is_empty() {
+        let sentence = format!(
+            "no template of configuration {} names container type `{}` and has packages for runtime `{}`",
+            release.id, ask.container_type, ask.runtime
+        );
+        return wait(
+            WaitCode::NoTemplateForContainer,
+            Rule::NoCandidate,
+            candidates,
+            sentence,
+            held,
+        );
+    }
+    let Some((template, rule, kept_slot)) = choose::choose(release, ask, held, &candidates) else {
+        let sentence = format!(
+            "every template for this container has as many nodes as it may have: {}",
+            names(&candidates)
+        );
+        return wait(
+            WaitCode::ClusterFull,
+            Rule::Full,
+            candidates,
+            sentence,
+            held,
+        );
+    };
+    let sentence = choose::sentence(&template, rule, kept_slot, &candidates);
+    let why = Explanation {
+        rule,
+        kept_slot,
+        candidates,
+        sentence,
+    };
+    Answer::Start { template, why }
+}
+
+/// Tells whether a container may run a template: its type is listed and packages exist for its runtime.
+pub fn fits(template: &NodeTemplate, container_type: &ContainerType, runtime: &Runtime) -> bool {
+    template.container_types.contains(container_type) && template.packages.contains_key(runtime)
+}
+
+fn candidates(release: &Release, ask: &Ask, held: &Held) -> Vec<Candidate> {
+    let counts = counts(ask, held);
+    release
+        .node_templates
+        .values()
+        .filter(|template| fits(template, &ask.container_type, &ask.runtime))
+        .map(|template| Candidate {
+            template: template.code.clone(),
+            count: counts.get(&template.code).copied().unwrap_or(0),
+            minimum: template.minimum,
+            maximum: template.maximum,
+            priority: template.priority,
+        })
+        .collect()
+}
+
+/// Counts the slots that others hold or have kept, each node id once.
+fn counts<'a>(ask: &Ask, held: &'a Held) -> BTreeMap<&'a TemplateCode, u32> {
+    let others: BTreeSet<&NodeId> = held
+        .holders
+        .keys()
+        .chain(held.reserved.keys())
+        .filter(|id| **id != ask.node_id)
+        .collect();
+    let mut counts = BTreeMap::new();
+    for id in others {
+        if let Some(template) = held.holders.get(id).or_else(|| held.reserved.get(id)) {
+            *counts.entry(template).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn names(candidates: &[Candidate]) -> String {
+    let names: Vec<&str> = candidates
+        .iter()
+        .map(|candidate| candidate.template.as_str())
+        .collect();
+    names.join(", ")
+}
+
+fn wait(
+    code: WaitCode,
+    rule: Rule,
+    candidates: Vec<Candidate>,
+    sentence: String,
+    held: &Held,
+) -> Answer {
+    let retry_after = if held.migrating {
+        RETRY_AFTER_MIGRATING
+    } else {
+        RETRY_AFTER_FULL
+    };
+    let why = Explanation {
+        rule,
+        kept_slot: false,
+        candidates,
+        sentence,
+    };
+    Answer::Wait {
+        code,
+        retry_after,
+        why,
+    }
+}
+
+#[cfg(test)]
+mod tests;
