@@ -1,0 +1,298 @@
+use std::fs;
+use std::io::{Cursor, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::slice;
+
+use klusterkite_install::{Cancel, ContentStore, Error, assemble, read_release};
+use klusterkite_wire::Secret;
+use klusterkite_wire::start::{PackageReference, StartConfiguration};
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use crate::feed::{Packages, pack};
+use crate::store::source;
+
+struct Fixture {
+    directory: tempfile::TempDir,
+    store: ContentStore,
+    packages: Packages,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = ContentStore::open(directory.path().join("store")).unwrap();
+        Self {
+            directory,
+            store,
+            packages: Packages::default(),
+        }
+    }
+
+    fn add(&self, id: &str, files: &[(&str, &str, bool)]) -> PackageReference {
+        self.add_bytes(id, pack(id, "1.0.0", files, None))
+    }
+
+    fn add_bytes(&self, id: &str, bytes: Vec<u8>) -> PackageReference {
+        let reference = self.packages.add(id, "1.0.0", bytes);
+        self.fetch(&reference);
+        reference
+    }
+
+    fn fetch(&self, package: &PackageReference) {
+        let (server, _) = self.packages.serve();
+        let packages = slice::from_ref(package);
+        self.store
+            .ensure(packages, &source(&server), &|_| {}, &Cancel::new())
+            .unwrap();
+    }
+
+    /// Assembles `releases/1` and returns its path; after a failure nothing of it may be there.
+    fn assemble(&self, packages: &[PackageReference]) -> Result<PathBuf, Error> {
+        let releases = self.directory.path().join("releases");
+        let result = self.assemble_into(packages, &releases.join("1"));
+        if result.is_err() {
+            assert_eq!(fs::read_dir(&releases).unwrap().count(), 0);
+        }
+        result.map(|()| releases.join("1"))
+    }
+
+    fn assemble_into(&self, packages: &[PackageReference], into: &Path) -> Result<(), Error> {
+        let runtime = "linux-x64".parse().unwrap();
+        let start = start(packages);
+        assemble(
+            &self.store,
+            &start,
+            &runtime,
+            "start = 1",
+            into,
+            &Cancel::new(),
+        )
+    }
+}
+
+fn start(packages: &[PackageReference]) -> StartConfiguration {
+    StartConfiguration {
+        node_template: "orders".parse().unwrap(),
+        configuration_id: klusterkite_wire::ConfigurationId(7),
+        configuration: "a = 1".to_owned(),
+        packages: packages.to_vec(),
+        package_source: "http://feed/v3/index.json".to_owned(),
+        seeds: Vec::new(),
+        entry_point: "klusterkite-service".to_owned(),
+        start_deadline_seconds: 60,
+        node_token: Some(Secret::new("token")),
+    }
+}
+
+#[test]
+fn a_service_directory_has_the_files_of_all_packages_and_the_settings() {
+    let fixture = Fixture::new();
+    let files = [
+        ("runtimes/linux-x64/native/orders", "#!/bin/sh\n", true),
+        ("runtimes/win-x64/native/orders.exe", "MZ", true),
+        ("content/static/index.html", "<html>", false),
+    ];
+    let bytes = pack("Acme.Orders", "1.0.0", &files, Some("priority = role"));
+    let orders = fixture.add_bytes("Acme.Orders", bytes);
+    let same = [("contentFiles/any/any/static/index.html", "<html>", false)];
+    let other = fixture.add("Other", &same);
+    let packages = [orders, other];
+    let into = fixture.assemble(&packages).unwrap();
+
+    let mode = |name: &str| fs::metadata(into.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("orders"), 0o755);
+    assert_eq!(mode("static/index.html"), 0o644);
+    assert!(!into.join("orders.exe").exists());
+    let read = |name: &str| fs::read_to_string(into.join(name)).unwrap();
+    assert_eq!(
+        read("packages/Acme.Orders/klusterkite.hocon"),
+        "priority = role"
+    );
+    assert!(!into.join("packages/Other").exists());
+    assert_eq!(read("service.hocon"), "a = 1");
+    assert_eq!(read("start.hocon"), "start = 1");
+    assert!(!read("release.json").contains("token"));
+    let release = read_release(&into).unwrap().unwrap();
+    assert_eq!(
+        release,
+        StartConfiguration {
+            node_token: None,
+            ..start(&packages)
+        }
+    );
+    assert!(read_release(fixture.directory.path()).unwrap().is_none());
+
+    let again = fixture.assemble_into(&packages, &into);
+    assert!(matches!(again, Err(Error::Exists { .. })), "{again:?}");
+}
+
+#[test]
+fn different_files_of_one_name_are_an_error_that_names_both_packages() {
+    let cases = [
+        ("content/a/b", "content/a/b", "a/b"),
+        ("content/a", "content/a/b", "a/b"),
+        ("content/a/b", "content/a", "a"),
+    ];
+    for (first, second, path) in cases {
+        let fixture = Fixture::new();
+        let one = fixture.add("One", &[(first, "1", false)]);
+        let two = fixture.add("Two", &[(second, "2", false)]);
+        let error = fixture.assemble(&[one, two]).unwrap_err().to_string();
+        let expected = format!("`One 1.0.0` and `Two 1.0.0` both bring `{path}`");
+        assert!(error.contains(&expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn files_that_differ_in_length_only_differ() {
+    for (one, two) in [("ab", "a"), ("a", "ab"), ("", "a"), ("a", "")] {
+        let fixture = Fixture::new();
+        let one = fixture.add("One", &[("content/a", one, false)]);
+        let two = fixture.add("Two", &[("content/a", two, false)]);
+        let error = fixture.assemble(&[one, two]).unwrap_err();
+        assert!(matches!(error, Error::Conflict { .. }), "{error}");
+    }
+}
+
+#[test]
+fn names_of_the_service_directory_itself_are_refused() {
+    for path in [
+        "start.hocon",
+        "release.json",
+        "node-token",
+        "packages/x",
+        "Launcher.sock",
+    ] {
+        let fixture = Fixture::new();
+        let package = fixture.add("Acme", &[(&format!("content/{path}"), "x", false)]);
+        let error = fixture.assemble(&[package]).unwrap_err().to_string();
+        assert!(
+            error.contains(path) && error.contains("Acme 1.0.0"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_stored_package_that_rotted_is_found_and_fetched_again() {
+    let fixture = Fixture::new();
+    let package = fixture.add("Acme", &[("content/a", "x", false)]);
+    let store = fixture.directory.path().join("store");
+    let stored = fs::read_dir(store).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&stored).unwrap();
+    bytes[50] ^= 1;
+    fs::write(&stored, bytes).unwrap();
+    let packages = slice::from_ref(&package);
+    let error = fixture.assemble(packages).unwrap_err();
+    assert!(matches!(error, Error::WrongHash { .. }), "{error}");
+    let error = fixture.assemble(packages).unwrap_err();
+    assert!(matches!(error, Error::NotStored { .. }), "{error}");
+    fixture.fetch(&package);
+    fixture.assemble(packages).unwrap();
+}
+
+#[test]
+fn a_package_that_calls_itself_otherwise_is_refused() {
+    let fixture = Fixture::new();
+    let package = fixture.add_bytes("Acme", pack("Evil", "1.0.0", &[], None));
+    let error = fixture.assemble(&[package]).unwrap_err().to_string();
+    assert_eq!(error, "package `Acme 1.0.0` calls itself `Evil 1.0.0`");
+}
+
+#[test]
+fn hostile_archives_are_refused_and_write_nothing() {
+    type Zip = ZipWriter<Cursor<Vec<u8>>>;
+    let hostile: [(&str, fn(&mut Zip, SimpleFileOptions)); 4] = [
+        ("path upwards", |zip, options| {
+            zip.start_file("content/../../../evil", options).unwrap();
+        }),
+        ("path from the root", |zip, options| {
+            zip.start_file("/content//etc/../../evil", options).unwrap();
+        }),
+        ("link", |zip, options| {
+            zip.add_symlink("content/link", "/etc", options).unwrap();
+        }),
+        ("bomb", |zip, options| {
+            zip.start_file("content/zeros", options).unwrap();
+            zip.write_all(&vec![0; 64 << 20]).unwrap();
+        }),
+    ];
+    for (what, add) in hostile {
+        let options = SimpleFileOptions::default();
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        zip.start_file("Acme.nuspec", options).unwrap();
+        zip.write_all(
+            b"<package><metadata><id>Acme</id><version>1.0.0</version>\
+              <authors>a</authors><description>d</description></metadata></package>",
+        )
+        .unwrap();
+        add(&mut zip, options);
+        let fixture = Fixture::new();
+        let package = fixture.add_bytes("Acme", zip.finish().unwrap().into_inner());
+        let error = fixture.assemble(&[package]).unwrap_err();
+        assert!(matches!(error, Error::Package { .. }), "{what}: {error}");
+        assert!(
+            error.to_string().contains("`Acme 1.0.0`"),
+            "{what}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_broken_release_file_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("release.json"), "{").unwrap();
+    let error = read_release(directory.path()).unwrap_err().to_string();
+    assert!(error.contains("release.json"), "{error}");
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_names_the_file_and_leaves_no_trace() {
+    let fixture = Fixture::new();
+    let noise = |n: u32| char::from(b'a' + (n.wrapping_mul(n) % 251 % 26) as u8);
+    let content: String = (0..3_000_000).map(noise).collect();
+    let package = fixture.add("Acme", &[("content/large", &content, false)]);
+    let small = fixture.directory.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let Some(_mount) = Mount::new(&small) else {
+        return;
+    };
+    let error = fixture
+        .assemble_into(&[package], &small.join("1"))
+        .unwrap_err();
+    assert!(error.to_string().contains("large"), "{error}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("No space left"), "{cause}");
+    assert_eq!(fs::read_dir(&small).unwrap().count(), 0);
+}
+
+/// A file system of 1 MiB; `None`, with the reason printed, where mounting is not allowed.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn new(path: &Path) -> Option<Self> {
+        let mut mount = std::process::Command::new("mount");
+        let output = mount
+            .args(["-t", "tmpfs", "-o", "size=1m", "none"])
+            .arg(path)
+            .output();
+        match output {
+            Ok(output) if output.status.success() => Some(Self(path.to_owned())),
+            other => {
+                eprintln!("skipped: a small file system cannot be mounted here: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .status();
+    }
+}
