@@ -121,6 +121,10 @@ reason_codes! {
     MassFailure = "massFailure",
     /// The manager has just started and has not heard of the nodes yet.
     Unconfirmed = "unconfirmed",
+    /// A node is out of reach; it is replaced when it comes back, or given up.
+    Unreachable = "unreachable",
+    /// A node is about to start.
+    Starting = "starting",
     /// The manager's own template moves after all others.
     ManagerLast = "managerLast",
     /// The manager's node stays while it moves a resource.

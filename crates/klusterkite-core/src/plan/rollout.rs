@@ -10,6 +10,20 @@
 //! allow = min(batch − in flight, ready − floor)
 //! ```
 
+mod draft;
+mod facts;
+mod lint;
+mod orders;
+mod redistribution;
+mod requests;
+mod summary;
+mod surge;
+mod surplus;
+mod update;
+
+pub use lint::lint;
+pub use summary::{NodeRestart, PlanSummary, TemplateSummary, plan_summary};
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -22,6 +36,42 @@ use crate::plan::compatibility::RestartReason;
 use crate::reason::{Refusal, Waiting};
 use crate::release::Release;
 use crate::time::Timestamp;
+
+use draft::Draft;
+use facts::Facts;
+
+/// Plans what to do now.
+///
+/// Planning again after the acts were written down gives no new acts (prefetches are repeated until done).
+pub fn rollout(input: &RolloutInput<'_>) -> RolloutPlan {
+    let facts = Facts::new(input);
+    let mut draft = Draft::new(&facts);
+    orders::close(&mut draft);
+    requests::forced(&mut draft);
+    if input.holds.is_empty() {
+        voluntary(&mut draft);
+    } else {
+        draft.wait_for_all(input.holds);
+    }
+    orders::explain(&mut draft);
+    draft.finish()
+}
+
+/// Plans everything that must not happen while something is wrong with the cluster as a whole.
+fn voluntary(draft: &mut Draft<'_>) {
+    let paused = orders::pause(draft);
+    requests::within_budget(draft);
+    if paused {
+        surge::grow(draft);
+        return;
+    }
+    surplus::shrink(draft);
+    redistribution::fill(draft);
+    update::present_templates(draft);
+    surge::grow(draft);
+    update::removed_templates(draft);
+    update::manager(draft);
+}
 
 /// Describes one node as the manager knows it.
 ///

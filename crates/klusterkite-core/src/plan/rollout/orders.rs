@@ -1,0 +1,156 @@
+//! Open stop orders: when they end, what they mean meanwhile, and when too much went wrong.
+
+use klusterkite_wire::{NodeId, OrderId};
+
+use super::draft::Draft;
+use super::facts::{Facts, TemplateFacts};
+use super::{Act, Node, NodeStatus, Outcome, StopOrder};
+use crate::reason::{ReasonCode, Refusal};
+
+/// An order that ends now.
+pub(super) struct ClosedOrder {
+    pub(super) node: NodeId,
+    pub(super) order_id: OrderId,
+    pub(super) outcome: Outcome,
+}
+
+/// Lists the orders that end now.
+pub(super) fn closed(facts: &Facts<'_>) -> Vec<ClosedOrder> {
+    let close = |node: &Node| {
+        let order = node.stop.as_ref()?;
+        let outcome = outcome(facts, node, order)?;
+        Some(ClosedOrder {
+            node: node.id.clone(),
+            order_id: order.order_id,
+            outcome,
+        })
+    };
+    facts.input.nodes.iter().filter_map(close).collect()
+}
+
+/// Plans to close the orders that end now.
+pub(super) fn close(draft: &mut Draft<'_>) {
+    for closed in &draft.facts.closed {
+        let ClosedOrder {
+            node,
+            order_id,
+            outcome,
+        } = closed;
+        draft.acts.push(Act::CloseOrder {
+            node: node.clone(),
+            order_id: *order_id,
+            outcome: *outcome,
+        });
+    }
+}
+
+/// Returns how an order ends, or `None` while it is open: until what follows is stable, not for a fixed
+/// time (B32).
+fn outcome(facts: &Facts<'_>, node: &Node, order: &StopOrder) -> Option<Outcome> {
+    if node.status == NodeStatus::Unconfirmed {
+        return None;
+    }
+    let is_replaced = node.incarnation != order.incarnation;
+    let Some(target) = &order.target else {
+        return is_replaced.then_some(Outcome::Gone);
+    };
+    let is_target = node.template == target.template
+        && (node.configuration_id == target.configuration_id || !facts.is_obsolete(node));
+    let spoke = matches!(
+        node.status,
+        NodeStatus::Starting | NodeStatus::Ready | NodeStatus::Failed
+    );
+    if is_replaced && is_target && facts.is_stable(node) {
+        return Some(Outcome::Stable);
+    }
+    if is_replaced && !is_target && spoke {
+        return Some(Outcome::GivenUp);
+    }
+    // While everything is held, time says nothing about a single node. An old run that does not end
+    // keeps its order: forgetting that it was told to stop would count it as ready.
+    let is_gone = is_replaced || node.status == NodeStatus::Assigned;
+    let age = facts.input.now.since(order.ordered);
+    let is_late = age >= facts.rollout_of(node).progress_deadline;
+    (is_gone && is_late && facts.input.holds.is_empty()).then_some(Outcome::GivenUp)
+}
+
+/// Says for each open order what it waits for.
+pub(super) fn explain(draft: &mut Draft<'_>) {
+    let facts = draft.facts;
+    for node in facts.input.nodes {
+        if facts.open_order(node).is_none() {
+            continue;
+        }
+        let code = &node.template;
+        if facts.is_leaving(node) {
+            let message = format!("nodes of `{code}` were told to stop and are not replaced yet");
+            draft.wait(ReasonCode::Replacing, code, Some(node), message);
+        } else {
+            let stable = facts.rollout_of(node).min_stable.as_secs();
+            let message = format!("new nodes of `{code}` have to be ready for {stable} s");
+            draft.wait(ReasonCode::NotStable, code, Some(node), message);
+        }
+    }
+}
+
+/// Tells whether updates are paused, and pauses them when too much went wrong.
+pub(super) fn pause(draft: &mut Draft<'_>) -> bool {
+    let facts = draft.facts;
+    if let Some(refusal) = &facts.input.paused {
+        if facts
+            .templates
+            .values()
+            .any(|template| template.is_moving(facts))
+        {
+            draft.wait_for_all(&[refusal.clone().into()]);
+        }
+        return true;
+    }
+    let mut paused = false;
+    for template in facts
+        .templates
+        .values()
+        .filter(|template| template.is_moving(facts))
+    {
+        if let Some(reason) =
+            failure_gate(facts, template).or_else(|| progress_deadline(facts, template))
+        {
+            draft.wait(reason.code, template.code, None, reason.message.clone());
+            draft.acts.push(Act::Pause {
+                template: template.code.clone(),
+                reason,
+            });
+            paused = true;
+        }
+    }
+    paused
+}
+
+fn failure_gate(facts: &Facts<'_>, template: &TemplateFacts<'_>) -> Option<Refusal> {
+    let gate = facts.input.gates.get(template.code)?;
+    if gate.failed <= template.rollout.max_failed {
+        return None;
+    }
+    let last = gate
+        .reason
+        .as_deref()
+        .unwrap_or("it did not become stable in time");
+    let message = format!(
+        "{} new nodes of `{}` failed, the last one: {last}",
+        gate.failed, template.code
+    );
+    Some(Refusal::new(ReasonCode::FailureGate, message).with("template", template.code))
+}
+
+fn progress_deadline(facts: &Facts<'_>, template: &TemplateFacts<'_>) -> Option<Refusal> {
+    let left = facts.input.deadlines.get(template.code)?;
+    if !left.is_zero() {
+        return None;
+    }
+    let seconds = template.rollout.progress_deadline.as_secs();
+    let message = format!(
+        "no node of `{}` became stable within {seconds} s",
+        template.code
+    );
+    Some(Refusal::new(ReasonCode::ProgressDeadline, message).with("template", template.code))
+}
