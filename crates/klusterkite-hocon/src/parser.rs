@@ -1,0 +1,399 @@
+//! Reads HOCON and strict JSON into unresolved trees.
+
+mod include;
+mod join;
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::include::IncludeReader;
+use crate::limits::{NESTING_MAX, TEXT_SIZE_BYTES_MAX};
+use crate::node::{KeyOrder, Node, NodeKind, ObjectNode, ReferenceNode, put_at_path};
+use crate::origin::Origin;
+use crate::parser::join::Joined;
+use crate::path::{Key, Path, PathBuilder};
+use crate::properties;
+use crate::scanner::{Scanner, Token};
+
+/// The grammar of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// HOCON, which contains JSON.
+    Hocon,
+    /// Strict JSON (RFC 8259); duplicate keys are errors.
+    Json,
+    /// A Java properties file; all values are strings.
+    Properties,
+}
+
+impl Syntax {
+    /// Returns the syntax that the extension of a file name stands for.
+    pub fn of_file_name(name: &str) -> Option<Self> {
+        let (_, extension) = name.rsplit_once('.')?;
+        match extension {
+            "conf" | "hocon" => Some(Self::Hocon),
+            "json" => Some(Self::Json),
+            "properties" => Some(Self::Properties),
+            _ => None,
+        }
+    }
+}
+
+/// How a text is parsed.
+#[derive(Clone, Copy)]
+pub struct ParseOptions<'a> {
+    /// The grammar of the text.
+    pub syntax: Syntax,
+    /// Reads included texts; without it `include` is an error.
+    pub includes: Option<&'a dyn IncludeReader>,
+}
+
+impl ParseOptions<'_> {
+    /// HOCON without includes, what texts of others should be parsed with.
+    pub const HOCON: Self = Self {
+        syntax: Syntax::Hocon,
+        includes: None,
+    };
+}
+
+/// What a text is part of: nothing, or the place of another text that includes it.
+pub(crate) struct Context<'a> {
+    includes: Option<&'a dyn IncludeReader>,
+    /// The texts that are being included, outermost first.
+    sources: Vec<Arc<str>>,
+    /// The path of the object that includes the text.
+    prefix: Vec<Key>,
+    /// How deep that object lies, lists included.
+    depth: usize,
+    /// In how many lists that object lies.
+    list_depth: usize,
+    /// How many texts were included so far, by all together.
+    included: &'a Cell<usize>,
+}
+
+/// Parses a text to its root object.
+pub(crate) fn parse(
+    text: &str,
+    origin: &Origin,
+    options: &ParseOptions<'_>,
+) -> Result<Node, Error> {
+    let included = Cell::new(0);
+    let context = Context {
+        includes: options.includes,
+        sources: vec![Arc::from(origin.source())],
+        prefix: Vec::new(),
+        depth: 0,
+        list_depth: 0,
+        included: &included,
+    };
+    parse_in(text, origin, options.syntax, &context)
+}
+
+fn parse_in(
+    text: &str,
+    origin: &Origin,
+    syntax: Syntax,
+    context: &Context<'_>,
+) -> Result<Node, Error> {
+    if text.len() > TEXT_SIZE_BYTES_MAX {
+        return Err(Error::Limit {
+            origin: origin.clone(),
+            problem: format!("the text is larger than {TEXT_SIZE_BYTES_MAX} bytes"),
+        });
+    }
+    let json = match syntax {
+        Syntax::Hocon => false,
+        Syntax::Json => true,
+        Syntax::Properties => return properties::parse(text, origin),
+    };
+    let scanner = if json {
+        Scanner::json(text, origin)
+    } else {
+        Scanner::hocon(text, origin)
+    };
+    let mut parser = Parser {
+        scanner,
+        json,
+        peeked: None,
+        context,
+        path: context.prefix.clone(),
+        depth: context.depth,
+        list_depth: context.list_depth,
+    };
+    parser.root()
+}
+
+struct Parser<'t, 'c> {
+    scanner: Scanner<'t>,
+    json: bool,
+    peeked: Option<(Token<'t>, Origin)>,
+    context: &'c Context<'c>,
+    /// The path of the object that is being read.
+    path: Vec<Key>,
+    depth: usize,
+    list_depth: usize,
+}
+
+impl<'t> Parser<'t, '_> {
+    fn root(&mut self) -> Result<Node, Error> {
+        let (first, origin) = self.next_significant()?;
+        let root = match first {
+            Token::OpenBrace => self.object(origin, true)?,
+            Token::OpenBracket => {
+                self.list(origin.clone())?;
+                self.expect_end()?;
+                return Err(Error::WrongType {
+                    origin,
+                    path: String::new(),
+                    expected: "an object at the root",
+                    found: "a list",
+                });
+            }
+            token if self.json => return Err(unexpected(&token, origin, "`{`")),
+            token => {
+                let start = origin.at(1, 1);
+                self.put_back(token, origin);
+                self.object(start, false)?
+            }
+        };
+        self.expect_end()?;
+        Ok(root)
+    }
+
+    fn expect_end(&mut self) -> Result<(), Error> {
+        match self.next_significant()? {
+            (Token::End, _) => Ok(()),
+            (token, origin) => Err(unexpected(&token, origin, "the end of the text")),
+        }
+    }
+
+    fn next(&mut self) -> Result<(Token<'t>, Origin), Error> {
+        if let Some(peeked) = self.peeked.take() {
+            return Ok(peeked);
+        }
+        let origin = self.scanner.here();
+        let token = self.scanner.next_token()?;
+        if self.json && matches!(token, Token::Comment | Token::Text(_)) {
+            return Err(unexpected(&token, origin, "JSON"));
+        }
+        Ok((token, origin))
+    }
+
+    fn put_back(&mut self, token: Token<'t>, origin: Origin) {
+        debug_assert!(self.peeked.is_none(), "one token of look-ahead");
+        self.peeked = Some((token, origin));
+    }
+
+    /// Returns the next token that is no whitespace, newline or comment.
+    fn next_significant(&mut self) -> Result<(Token<'t>, Origin), Error> {
+        loop {
+            match self.next()? {
+                (Token::Space(_) | Token::Newline | Token::Comment, _) => {}
+                found => return Ok(found),
+            }
+        }
+    }
+
+    /// Reads fields up to the closing brace, or to the end of the text if there was no opening one.
+    fn object(&mut self, origin: Origin, braces: bool) -> Result<Node, Error> {
+        let mut object = ObjectNode::default();
+        let mut after_comma = false;
+        loop {
+            let (token, place) = self.next_significant()?;
+            match token {
+                Token::CloseBrace if braces && !(self.json && after_comma) => break,
+                Token::End if !braces => break,
+                Token::Text("include") if !self.json => {
+                    let included = self.include(&place)?;
+                    include::put_included(&mut object, included);
+                }
+                token => {
+                    self.put_back(token, place);
+                    self.field(&mut object)?;
+                }
+            }
+            if self.separator()? {
+                after_comma = true;
+                continue;
+            }
+            match self.next_significant()? {
+                (Token::CloseBrace, _) if braces => break,
+                (Token::End, _) if !braces => break,
+                (token, place) => {
+                    let expected = if braces {
+                        "`,`, the end of the line or `}`"
+                    } else {
+                        "`,` or the end of the line"
+                    };
+                    return Err(unexpected(&token, place, expected));
+                }
+            }
+        }
+        Ok(Node::object(origin, object))
+    }
+
+    /// Takes what separates two elements, a comma or newlines, and tells whether there was any.
+    fn separator(&mut self) -> Result<bool, Error> {
+        let mut newline = false;
+        loop {
+            match self.next()? {
+                (Token::Space(_) | Token::Comment, _) => {}
+                (Token::Newline, _) => newline = true,
+                (Token::Comma, _) => return Ok(true),
+                (token, origin) => {
+                    self.put_back(token, origin);
+                    return Ok(newline && !self.json);
+                }
+            }
+        }
+    }
+
+    fn field(&mut self, object: &mut ObjectNode) -> Result<(), Error> {
+        let (keys, key_origin) = self.key()?;
+        self.depth += keys.len();
+        if self.depth > NESTING_MAX {
+            return Err(Error::too_deep(key_origin));
+        }
+        self.path.extend(keys.iter().cloned());
+        let (separator, place) = self.next_significant()?;
+        let value = match separator {
+            Token::Colon => self.value()?,
+            Token::Equals if !self.json => self.value()?,
+            Token::PlusEquals if !self.json => self.value()?.appended(),
+            // Without a separator nothing can be joined to the object.
+            Token::OpenBrace if !self.json => self.object(place, true)?,
+            token => return Err(unexpected(&token, place, "`=`, `:` or `{` after the key")),
+        };
+        self.path.truncate(self.path.len() - keys.len());
+        self.depth -= keys.len();
+        if self.json && object.fields.contains_key(&keys[0]) {
+            return Err(Scanner::error_at(
+                key_origin,
+                format!("duplicate key `{}`", keys[0]),
+            ));
+        }
+        put_at_path(&mut object.fields, &keys, value, KeyOrder::LowFirst);
+        Ok(())
+    }
+
+    fn key(&mut self) -> Result<(Vec<Key>, Origin), Error> {
+        let (first, origin) = self.next_significant()?;
+        if self.json {
+            return match first {
+                Token::Quoted(text) => Ok((vec![Key::from(text.as_ref())], origin)),
+                token => Err(unexpected(&token, origin, "a quoted key")),
+            };
+        }
+        if !first.is_simple() {
+            return Err(unexpected(&first, origin, "a key"));
+        }
+        let mut builder = PathBuilder::default();
+        let mut written = first.text().to_owned();
+        builder.push(&first);
+        loop {
+            let (token, place) = self.next()?;
+            if !builder.push(&token) {
+                self.put_back(token, place);
+                break;
+            }
+            written.push_str(token.text());
+        }
+        match builder.finish() {
+            Ok(keys) => Ok((keys, origin)),
+            Err(problem) => Err(Error::Path {
+                origin,
+                path: written.trim_end().to_owned(),
+                problem,
+            }),
+        }
+    }
+
+    /// Reads a value: everything up to the end of the line that is not a separator.
+    fn value(&mut self) -> Result<Node, Error> {
+        let (first, origin) = self.next_significant()?;
+        let mut joined = Joined::new(origin.clone());
+        let mut next = (first, origin);
+        loop {
+            let (token, origin) = next;
+            match token {
+                Token::Space(space) => joined.space(space),
+                Token::Reference(reference) if !self.json => {
+                    joined.reference(self.reference(reference, origin));
+                }
+                Token::OpenBrace => joined.container(self.object(origin, true)?)?,
+                Token::OpenBracket => joined.container(self.list(origin)?)?,
+                token if token.is_simple() => joined.scalar(token, origin)?,
+                token => {
+                    self.put_back(token, origin);
+                    break;
+                }
+            }
+            if self.json {
+                break;
+            }
+            next = self.next()?;
+        }
+        if let Some(value) = joined.finish() {
+            return Ok(value);
+        }
+        let (token, origin) = self.next()?;
+        Err(unexpected(&token, origin, "a value"))
+    }
+
+    fn reference(&self, reference: crate::scanner::Reference, origin: Origin) -> Node {
+        let prefix = &self.context.prefix;
+        let path = if prefix.is_empty() {
+            reference.path
+        } else {
+            let written = reference.path.keys();
+            Path::from_keys(prefix.iter().chain(written).cloned().collect())
+        };
+        let reference = ReferenceNode {
+            path,
+            prefix: prefix.len(),
+            optional: reference.optional,
+            list: reference.list,
+        };
+        Node::new(origin, NodeKind::Reference(Arc::new(reference)))
+    }
+
+    fn list(&mut self, origin: Origin) -> Result<Node, Error> {
+        self.depth += 1;
+        if self.depth > NESTING_MAX {
+            return Err(Error::too_deep(origin));
+        }
+        self.list_depth += 1;
+        let mut items = Vec::new();
+        let mut after_comma = false;
+        loop {
+            let (token, place) = self.next_significant()?;
+            if token == Token::CloseBracket && !(self.json && after_comma) {
+                break;
+            }
+            self.put_back(token, place);
+            items.push(self.value()?);
+            if self.separator()? {
+                after_comma = true;
+                continue;
+            }
+            match self.next_significant()? {
+                (Token::CloseBracket, _) => break,
+                (token, place) => {
+                    let expected = "`,`, the end of the line or `]`";
+                    return Err(unexpected(&token, place, expected));
+                }
+            }
+        }
+        self.list_depth -= 1;
+        self.depth -= 1;
+        Ok(Node::new(origin, NodeKind::List(Arc::new(items))))
+    }
+}
+
+fn unexpected(token: &Token<'_>, origin: Origin, expected: &str) -> Error {
+    Scanner::error_at(
+        origin,
+        format!("found {}, expected {expected}", token.describe()),
+    )
+}

@@ -1,0 +1,144 @@
+//! Resolves substitutions, lazily: by paths, never by whole objects where one key is wanted.
+//!
+//! # How
+//!
+//! The merged tree is first laid out flat ([`tree`]): every value becomes an item with a number, in the
+//! order of priority, so that of two items at one path the one with the lower number lies above.
+//!
+//! Asking for a path ([`walk`]) gathers a *view*: the elements that make up the value there, highest
+//! priority first, up to the first one that lets nothing show through. A substitution in the way is
+//! replaced by the view of the path that it names. Views become values in [`evaluate`].
+//!
+//! # Looking back, and cycles
+//!
+//! A substitution that is being followed hides, at its own path, itself and everything above it. So
+//! `a = ${a} [2]` sees what `a` was before, and a cycle ends where a substitution would meet itself:
+//! there is nothing left at that path. What is hidden travels along as a [`trail::Trail`], because elements of
+//! a view are evaluated later than they are found. A value that was found without meeting anything that
+//! was hidden from outside is the same wherever it is asked for, and is remembered by its path.
+
+mod evaluate;
+mod trail;
+mod tree;
+mod walk;
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::error::Error;
+use crate::limits::{RESOLVE_DEPTH_MAX, RESOLVE_STEPS_BASE, RESOLVE_STEPS_PER_VALUE};
+use crate::node::ObjectNode;
+use crate::origin::Origin;
+use crate::resolve::trail::Trail;
+use crate::resolve::tree::{PathId, Tree};
+use crate::value::Value;
+
+/// Resolves a whole tree.
+pub(crate) fn resolve(
+    origin: &Origin,
+    root: &ObjectNode,
+    environment: &BTreeMap<String, String>,
+) -> Result<Value, Error> {
+    let tree = Tree::new(origin, root);
+    let steps_left = RESOLVE_STEPS_BASE + RESOLVE_STEPS_PER_VALUE * tree.item_count() as u64;
+    let mut resolver = Resolver {
+        tree,
+        environment,
+        known: HashMap::new(),
+        shallowest_hit: u32::MAX,
+        steps_left,
+        depth: 0,
+    };
+    resolver.root()
+}
+
+struct Resolver<'a> {
+    tree: Tree<'a>,
+    environment: &'a BTreeMap<String, String>,
+    /// What does not depend on anything hidden.
+    known: HashMap<PathId, Known>,
+    /// The shallowest step of a trail that has hidden something since this was last reset.
+    shallowest_hit: u32,
+    steps_left: u64,
+    depth: u32,
+}
+
+/// What is known about a path.
+#[derive(Clone)]
+enum Known {
+    Value(Value),
+    Nothing,
+}
+
+impl Known {
+    fn of(found: Option<Value>) -> Self {
+        found.map_or(Self::Nothing, Self::Value)
+    }
+
+    fn value(self) -> Option<Value> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Nothing => None,
+        }
+    }
+}
+
+impl Resolver<'_> {
+    /// Runs something one level deeper, within the limits.
+    fn deeper<T>(
+        &mut self,
+        origin: &Origin,
+        run: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.depth >= RESOLVE_DEPTH_MAX {
+            return Err(Error::Limit {
+                origin: origin.clone(),
+                problem: format!(
+                    "more than {RESOLVE_DEPTH_MAX} values depend on each other in a row"
+                ),
+            });
+        }
+        self.depth += 1;
+        let result = run(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn step(&mut self, origin: &Origin) -> Result<(), Error> {
+        match self.steps_left.checked_sub(1) {
+            Some(left) => {
+                self.steps_left = left;
+                Ok(())
+            }
+            None => Err(Error::Limit {
+                origin: origin.clone(),
+                problem: "the substitutions are too entangled to be resolved".to_owned(),
+            }),
+        }
+    }
+
+    /// Returns what is known about a path, unless something hidden could change it.
+    fn known(&self, path: PathId, trail: &Trail) -> Option<Known> {
+        let known = self.known.get(&path)?;
+        let undisturbed = !self.tree.hides_around(trail, path);
+        undisturbed.then(|| known.clone())
+    }
+
+    /// Finds the value of a path and remembers it if it does not depend on the trail.
+    fn remembering(
+        &mut self,
+        path: PathId,
+        trail: &Trail,
+        find: impl FnOnce(&mut Self) -> Result<Option<Value>, Error>,
+    ) -> Result<Option<Value>, Error> {
+        if let Some(known) = self.known(path, trail) {
+            return Ok(known.value());
+        }
+        let outer_hit = std::mem::replace(&mut self.shallowest_hit, u32::MAX);
+        let found = find(self)?;
+        if self.shallowest_hit > trail.length() {
+            self.known.insert(path, Known::of(found.clone()));
+        }
+        self.shallowest_hit = self.shallowest_hit.min(outer_hit);
+        Ok(found)
+    }
+}

@@ -1,0 +1,443 @@
+//! Makes values of what a walk has found.
+
+use std::sync::Arc;
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::Resolver;
+use super::trail::Trail;
+use super::tree::{Content, ItemId, Part, PathId, Tree};
+use super::walk::{Element, Flow, View, unresolved};
+use crate::error::Error;
+use crate::node::{NodeKind, ReferenceNode};
+use crate::origin::Origin;
+use crate::path::Key;
+use crate::value::{Number, Value, ValueKind};
+
+impl Resolver<'_> {
+    pub(super) fn root(&mut self) -> Result<Value, Error> {
+        let path = self.tree.root_path();
+        let root = [Element::Object(Tree::ROOT)];
+        self.object(&root, Some(path), &Trail::default())
+    }
+
+    /// Returns the value of a view; `at` is its path if the view is all there is at that path.
+    fn evaluate(
+        &mut self,
+        view: &View,
+        at: Option<PathId>,
+        trail: &Trail,
+    ) -> Result<Option<Value>, Error> {
+        let objects = view
+            .elements
+            .iter()
+            .take_while(|element| element.is_object());
+        let objects = &view.elements[..objects.count()];
+        if !objects.is_empty() {
+            return self.object(objects, at, trail).map(Some);
+        }
+        match view.elements.first() {
+            Some(Element::Known(value)) => Ok(Some(value.clone())),
+            Some(Element::Closed(id, hidden)) => self.item(*id, at, hidden),
+            Some(Element::Object(_)) | None => Ok(None),
+        }
+    }
+
+    /// Returns the value of an item alone.
+    fn item(
+        &mut self,
+        id: ItemId,
+        at: Option<PathId>,
+        trail: &Trail,
+    ) -> Result<Option<Value>, Error> {
+        let item = self.tree.item(id);
+        let (origin, content) = (item.origin, item.content.clone());
+        self.step(origin)?;
+        match content {
+            Content::Scalar(scalar) => Ok(Some(scalar_value(origin, scalar))),
+            Content::List(items) => self.deeper(origin, |r| r.list(origin, &items, trail)),
+            Content::Object(..) => {
+                let elements = [Element::Object(id)];
+                let value = self.deeper(origin, |r| r.object(&elements, at, trail))?;
+                Ok(Some(value))
+            }
+            _ if self.is_hidden(id, trail) => {
+                if self.is_required(id) {
+                    return Err(self.cycle(id));
+                }
+                Ok(None)
+            }
+            Content::Reference(reference) => {
+                let trail = self.tree.following(trail, id);
+                self.deeper(origin, |r| r.reference(reference, origin, &trail))
+            }
+            Content::Join(parts) => self.deeper(origin, |r| r.join(id, &parts, trail)),
+            Content::Stack(_) => {
+                let mut view = View::default();
+                self.deeper(origin, |r| {
+                    r.walk(id, &[], trail, &mut view)?;
+                    r.evaluate_or_cycle(&view, at, trail)
+                })
+            }
+        }
+    }
+
+    fn is_hidden(&mut self, id: ItemId, trail: &Trail) -> bool {
+        let path = self.tree.item(id).path;
+        match self.tree.hidden_up_to(path, trail) {
+            Some((up_to, number)) if id <= up_to => {
+                self.shallowest_hit = self.shallowest_hit.min(number);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn evaluate_or_cycle(
+        &mut self,
+        view: &View,
+        at: Option<PathId>,
+        trail: &Trail,
+    ) -> Result<Option<Value>, Error> {
+        match view.hidden {
+            Some(hidden) if view.elements.is_empty() => Err(self.cycle(hidden)),
+            _ => self.evaluate(view, at, trail),
+        }
+    }
+
+    /// Returns the error of a substitution that met itself.
+    fn cycle(&self, id: ItemId) -> Error {
+        let mut id = id;
+        loop {
+            let item = self.tree.item(id);
+            let inner = match &item.content {
+                Content::Reference(reference) => return unresolved(reference, item.origin, true),
+                Content::Join(parts) => parts.iter().find_map(|part| match part {
+                    Part::Item(part) if self.is_required(*part) => Some(*part),
+                    _ => None,
+                }),
+                Content::Stack(layers) => {
+                    let mut layers = layers.iter().copied();
+                    layers.find(|layer| self.is_required(*layer))
+                }
+                _ => None,
+            };
+            let Some(inner) = inner else {
+                return Error::Unresolved {
+                    origin: item.origin.clone(),
+                    path: String::new(),
+                    cycle: true,
+                };
+            };
+            id = inner;
+        }
+    }
+
+    fn list(
+        &mut self,
+        origin: &Origin,
+        items: &[ItemId],
+        trail: &Trail,
+    ) -> Result<Option<Value>, Error> {
+        let mut values = Vec::with_capacity(items.len());
+        for item in items {
+            values.extend(self.item(*item, None, trail)?);
+        }
+        Value::list(origin.clone(), values).map(Some)
+    }
+
+    /// Merges objects, highest priority first.
+    fn object(
+        &mut self,
+        elements: &[Element],
+        at: Option<PathId>,
+        trail: &Trail,
+    ) -> Result<Value, Error> {
+        if let [Element::Known(value)] = elements {
+            return Ok(value.clone());
+        }
+        let mut fields = IndexMap::new();
+        for key in self.keys(elements) {
+            let path = at.map(|at| self.tree.child_path(at, &key));
+            let value = match path {
+                None => self.field(elements, &key, None, trail)?,
+                Some(path) => {
+                    self.remembering(path, trail, |r| r.field(elements, &key, Some(path), trail))?
+                }
+            };
+            if let Some(value) = value {
+                fields.insert(key, value);
+            }
+        }
+        let origin = match &elements[0] {
+            Element::Object(id) | Element::Closed(id, _) => self.tree.item(*id).origin.clone(),
+            Element::Known(value) => value.origin().clone(),
+        };
+        Value::object(origin, fields)
+    }
+
+    /// Returns the keys of objects, those of the lowest priority first.
+    fn keys(&self, elements: &[Element]) -> IndexSet<Key> {
+        let mut keys = IndexSet::new();
+        for element in elements.iter().rev() {
+            match element {
+                Element::Object(id) | Element::Closed(id, _) => {
+                    if let Content::Object(object, _) = &self.tree.item(*id).content {
+                        keys.extend(object.fields.keys().cloned());
+                    }
+                }
+                Element::Known(value) => {
+                    let object = value.as_object();
+                    keys.extend(object.into_iter().flat_map(|o| o.fields().keys().cloned()));
+                }
+            }
+        }
+        keys
+    }
+
+    /// Returns the value of one key of merged objects.
+    fn field(
+        &mut self,
+        elements: &[Element],
+        key: &Key,
+        at: Option<PathId>,
+        trail: &Trail,
+    ) -> Result<Option<Value>, Error> {
+        let mut found: Vec<Field> = Vec::with_capacity(1);
+        for element in elements {
+            match element {
+                Element::Known(value) => {
+                    let child = value.as_object().and_then(|object| object.get(key));
+                    found.extend(child.cloned().map(Field::Known));
+                }
+                Element::Object(id) | Element::Closed(id, _) => {
+                    let Content::Object(object, children) = &self.tree.item(*id).content else {
+                        continue;
+                    };
+                    let index = object.fields.get_index_of(key);
+                    found.extend(index.map(|index| Field::Item(children[index])));
+                }
+            }
+        }
+        if let [Field::Item(id)] = found[..] {
+            return self.item(id, at, trail);
+        }
+        let mut view = View::default();
+        for field in found {
+            let flow = match field {
+                Field::Item(id) => self.walk(id, &[], trail, &mut view)?,
+                Field::Known(value) => {
+                    let is_object = value.as_object().is_some();
+                    view.elements.push(Element::Known(value));
+                    if is_object { Flow::Open } else { Flow::Closed }
+                }
+            };
+            if flow == Flow::Closed {
+                break;
+            }
+        }
+        self.evaluate_or_cycle(&view, at, trail)
+    }
+
+    /// Returns the value that a substitution, which is on the trail already, stands for.
+    fn reference(
+        &mut self,
+        reference: &ReferenceNode,
+        origin: &Origin,
+        trail: &Trail,
+    ) -> Result<Option<Value>, Error> {
+        let (mut found, mut cycle) = self.lookup(reference.path.keys(), trail)?;
+        if found.is_none() && reference.prefix > 0 {
+            (found, cycle) = self.lookup(reference.written(), trail)?;
+        }
+        let found = found.or_else(|| self.environment_value(reference));
+        match found {
+            Some(value) => Ok(Some(value)),
+            None if reference.optional => Ok(None),
+            None => Err(unresolved(reference, origin, cycle)),
+        }
+    }
+
+    /// Returns the value of a path, and whether a cycle is why there is none.
+    fn lookup(&mut self, keys: &[Key], trail: &Trail) -> Result<(Option<Value>, bool), Error> {
+        let path = self.tree.path_of(keys);
+        let mut cycle = false;
+        let value = self.remembering(path, trail, |r| {
+            let mut view = View::default();
+            r.walk(Tree::ROOT, keys, trail, &mut view)?;
+            cycle = view.hidden.is_some();
+            r.evaluate(&view, Some(path), trail)
+        })?;
+        Ok((value, cycle))
+    }
+
+    fn join(
+        &mut self,
+        id: ItemId,
+        parts: &[Part<'_>],
+        trail: &Trail,
+    ) -> Result<Option<Value>, Error> {
+        let (origin, path) = (self.tree.item(id).origin, self.tree.item(id).path);
+        let following = self.tree.following(trail, id);
+        let mut joined = Joined::new(origin);
+        for part in parts {
+            match part {
+                Part::Space(space) => joined.space(space),
+                Part::Previous => {
+                    let (base, keys) = self.tree.way_to(path);
+                    let mut view = View::default();
+                    self.walk(base, &keys, &following, &mut view)?;
+                    joined.value(self.evaluate(&view, None, &following)?)?;
+                }
+                Part::Item(part) => {
+                    // What an object is made of may refer to the whole of which it is a part.
+                    let is_object = matches!(self.tree.item(*part).content, Content::Object(..));
+                    let trail = if is_object { trail } else { &following };
+                    joined.value(self.item(*part, None, trail)?)?;
+                }
+            }
+        }
+        joined.finish()
+    }
+}
+
+/// What one of several merged objects has at a key.
+enum Field {
+    Item(ItemId),
+    Known(Value),
+}
+
+fn scalar_value(origin: &Origin, scalar: &NodeKind) -> Value {
+    let kind = match scalar {
+        NodeKind::Boolean(boolean) => ValueKind::Boolean(*boolean),
+        NodeKind::Number(text) => ValueKind::Number(Number::new(Arc::clone(text))),
+        NodeKind::String(text) => ValueKind::String(Arc::clone(text)),
+        _ => ValueKind::Null,
+    };
+    Value::scalar(origin.clone(), kind)
+}
+
+/// Joins resolved values: objects are merged, lists concatenated, everything else makes a string.
+struct Joined<'a> {
+    origin: &'a Origin,
+    /// Whitespace since the last value, and before the first one.
+    space: String,
+    state: State,
+}
+
+enum State {
+    Empty,
+    /// One value, which keeps its type if it stays alone.
+    Single(Value),
+    Text(String),
+    List(Vec<Value>),
+}
+
+impl<'a> Joined<'a> {
+    fn new(origin: &'a Origin) -> Self {
+        Self {
+            origin,
+            space: String::new(),
+            state: State::Empty,
+        }
+    }
+
+    fn space(&mut self, space: &str) {
+        self.space.push_str(space);
+    }
+
+    fn value(&mut self, value: Option<Value>) -> Result<(), Error> {
+        let Some(value) = value else {
+            return Ok(());
+        };
+        let space = std::mem::take(&mut self.space);
+        let text = text_of(&value);
+        self.state = match (std::mem::replace(&mut self.state, State::Empty), text) {
+            (State::Empty, Some(text)) if !space.is_empty() => State::Text(space + text),
+            (State::Empty, _) => State::Single(value),
+            (State::Text(mut joined), Some(text)) => {
+                joined.push_str(&space);
+                joined.push_str(text);
+                State::Text(joined)
+            }
+            (State::Text(_), None) => return Err(self.mismatch("a string", &value)),
+            (State::List(items), _) => State::List(self.add_to_list(items, &value)?),
+            (State::Single(left), right) => match (text_of(&left), right) {
+                (Some(left), Some(right)) => State::Text(format!("{left}{space}{right}")),
+                (None, None) => self.join_containers(left, value)?,
+                _ => return Err(self.mismatch(left.kind_name(), &value)),
+            },
+        };
+        Ok(())
+    }
+
+    fn join_containers(&self, left: Value, right: Value) -> Result<State, Error> {
+        if let (Some(low), Some(high)) = (left.as_object(), right.as_object()) {
+            let merged = merge_values(self.origin, low.fields(), high.fields())?;
+            return Ok(State::Single(merged));
+        }
+        let Some(items) = left.to_list() else {
+            return Err(self.mismatch(left.kind_name(), &right));
+        };
+        Ok(State::List(self.add_to_list(items, &right)?))
+    }
+
+    fn add_to_list(&self, mut items: Vec<Value>, right: &Value) -> Result<Vec<Value>, Error> {
+        let Some(more) = right.to_list() else {
+            return Err(self.mismatch("a list", right));
+        };
+        items.extend(more);
+        Ok(items)
+    }
+
+    fn mismatch(&self, left: &'static str, right: &Value) -> Error {
+        Error::Join {
+            origin: self.origin.clone(),
+            left,
+            right: right.kind_name(),
+        }
+    }
+
+    fn finish(self) -> Result<Option<Value>, Error> {
+        let string =
+            |text: String| Value::scalar(self.origin.clone(), ValueKind::String(Arc::from(text)));
+        match self.state {
+            State::Empty if self.space.is_empty() => Ok(None),
+            State::Empty => Ok(Some(string(self.space))),
+            State::Single(value) => Ok(Some(match text_of(&value) {
+                Some(text) if !self.space.is_empty() => string(format!("{text}{}", self.space)),
+                _ => value,
+            })),
+            State::Text(text) => Ok(Some(string(text + &self.space))),
+            State::List(items) => Value::list(self.origin.clone(), items).map(Some),
+        }
+    }
+}
+
+/// Returns what a value adds to a string; `null` adds the word.
+fn text_of(value: &Value) -> Option<&str> {
+    if value.is_null() {
+        Some("null")
+    } else {
+        value.as_text()
+    }
+}
+
+fn merge_values(
+    origin: &Origin,
+    low: &IndexMap<Key, Value>,
+    high: &IndexMap<Key, Value>,
+) -> Result<Value, Error> {
+    let mut fields = low.clone();
+    for (key, upper) in high {
+        let merged = match fields.get(key).and_then(Value::as_object) {
+            Some(lower) => match upper.as_object() {
+                Some(object) => merge_values(upper.origin(), lower.fields(), object.fields())?,
+                None => upper.clone(),
+            },
+            None => upper.clone(),
+        };
+        fields.insert(Arc::clone(key), merged);
+    }
+    Value::object(origin.clone(), fields)
+}

@@ -1,0 +1,329 @@
+//! Finds the elements that make up the value of a path.
+
+use super::trail::Trail;
+use super::tree::{Content, ItemId, Part, Tree};
+use super::{Known, Resolver};
+use crate::error::Error;
+use crate::node::ReferenceNode;
+use crate::origin::Origin;
+use crate::path::{Key, render_keys};
+use crate::value::{Value, ValueKind};
+
+/// The elements that make up one value, highest priority first.
+#[derive(Default)]
+pub(super) struct View {
+    pub(super) elements: Vec<Element>,
+    /// A required substitution that would be an element, were it not being followed.
+    pub(super) hidden: Option<ItemId>,
+}
+
+#[derive(Clone)]
+pub(super) enum Element {
+    /// An object; whoever evaluates its fields sees all of the tree.
+    Object(ItemId),
+    /// A value through which nothing shows, and what is hidden from it.
+    Closed(ItemId, Trail),
+    /// Something whose value was found before.
+    Known(Value),
+}
+
+impl Element {
+    pub(super) fn is_object(&self) -> bool {
+        match self {
+            Self::Object(_) => true,
+            Self::Closed(..) => false,
+            Self::Known(value) => value.as_object().is_some(),
+        }
+    }
+}
+
+/// Whether something of lower priority shows through what was found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Open,
+    Closed,
+}
+
+/// What joined values will be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Undefined,
+    Object,
+    Other,
+}
+
+impl Resolver<'_> {
+    /// Adds to the view what lies at the keys below an item.
+    pub(super) fn walk(
+        &mut self,
+        start: ItemId,
+        keys: &[Key],
+        trail: &Trail,
+        view: &mut View,
+    ) -> Result<Flow, Error> {
+        let (mut id, mut rest) = (start, keys);
+        let mut flow = Flow::Open;
+        loop {
+            let item = self.tree.item(id);
+            let (origin, path, content) = (item.origin, item.path, item.content.clone());
+            self.step(origin)?;
+            let hidden = self.tree.hidden_up_to(path, trail);
+            if let Some((up_to, number)) = hidden
+                && id <= up_to
+                && !matches!(content, Content::Stack(_))
+            {
+                self.shallowest_hit = self.shallowest_hit.min(number);
+                if self.is_required(id) {
+                    view.hidden = Some(id);
+                }
+                return Ok(flow);
+            }
+            match content {
+                Content::Object(object, children) => {
+                    if object.sealed {
+                        flow = Flow::Closed;
+                    }
+                    let Some((key, below)) = rest.split_first() else {
+                        view.elements.push(Element::Object(id));
+                        return Ok(flow);
+                    };
+                    let Some(index) = object.fields.get_index_of(key) else {
+                        return Ok(flow);
+                    };
+                    (id, rest) = (children[index], below);
+                }
+                Content::Stack(layers) => {
+                    for layer in layers.iter() {
+                        let below = self.deeper(origin, |r| r.walk(*layer, rest, trail, view))?;
+                        if below == Flow::Closed {
+                            return Ok(Flow::Closed);
+                        }
+                    }
+                    return Ok(flow);
+                }
+                Content::Reference(reference) => {
+                    let trail = self.tree.following(trail, id);
+                    let below = self.deeper(origin, |r| {
+                        r.walk_reference(reference, origin, rest, &trail, view)
+                    })?;
+                    return Ok(if below == Flow::Closed { below } else { flow });
+                }
+                Content::Join(parts) => {
+                    let below =
+                        self.deeper(origin, |r| r.walk_join(id, &parts, rest, trail, view))?;
+                    return Ok(if below == Flow::Closed { below } else { flow });
+                }
+                Content::Scalar(_) | Content::List(_) => {
+                    if rest.is_empty() {
+                        view.elements.push(Element::Closed(id, trail.clone()));
+                    }
+                    return Ok(Flow::Closed);
+                }
+            }
+        }
+    }
+
+    /// Adds what lies at the keys below the path that a substitution names.
+    fn walk_reference(
+        &mut self,
+        reference: &ReferenceNode,
+        origin: &Origin,
+        rest: &[Key],
+        trail: &Trail,
+        view: &mut View,
+    ) -> Result<Flow, Error> {
+        let mut target = reference.path.keys();
+        if reference.prefix > 0 && !self.is_defined(target, trail)? {
+            target = reference.written();
+        }
+        let target_path = self.tree.path_of(target);
+        if let Some(Known::Value(known)) = self.known(target_path, trail) {
+            return Ok(walk_known(&known, rest, view));
+        }
+        let from_environment = self.environment_value(reference);
+        if rest.is_empty() || from_environment.is_none() {
+            let found_before = view.elements.len();
+            let keys: Vec<Key> = target.iter().chain(rest).cloned().collect();
+            let mut found = View::default();
+            let flow = self.walk(Tree::ROOT, &keys, trail, &mut found)?;
+            let cycle = found.hidden.is_some();
+            view.elements.append(&mut found.elements);
+            if flow == Flow::Closed || view.elements.len() > found_before || !rest.is_empty() {
+                return Ok(flow);
+            }
+            return match from_environment {
+                Some(value) => Ok(walk_known(&value, rest, view)),
+                None if reference.optional => Ok(Flow::Open),
+                None => Err(unresolved(reference, origin, cycle)),
+            };
+        }
+        // Nothing lies below a value of the environment, but it counts only if nothing else is there.
+        if self.is_defined(target, trail)? {
+            let keys: Vec<Key> = target.iter().chain(rest).cloned().collect();
+            return self.walk(Tree::ROOT, &keys, trail, view);
+        }
+        Ok(Flow::Closed)
+    }
+
+    /// Tells whether there is anything at a path.
+    pub(super) fn is_defined(&mut self, keys: &[Key], trail: &Trail) -> Result<bool, Error> {
+        let mut found = View::default();
+        self.walk(Tree::ROOT, keys, trail, &mut found)?;
+        Ok(!found.elements.is_empty())
+    }
+
+    fn walk_join(
+        &mut self,
+        id: ItemId,
+        parts: &[Part<'_>],
+        rest: &[Key],
+        trail: &Trail,
+        view: &mut View,
+    ) -> Result<Flow, Error> {
+        match self.join_shape(parts, trail)? {
+            Shape::Undefined => return Ok(Flow::Open),
+            Shape::Object => {}
+            Shape::Other => {
+                if rest.is_empty() {
+                    view.elements.push(Element::Closed(id, trail.clone()));
+                }
+                return Ok(Flow::Closed);
+            }
+        }
+        for part in parts.iter().rev() {
+            let Part::Item(part) = part else {
+                continue;
+            };
+            let found_before = view.elements.len();
+            let flow = self.walk(*part, rest, trail, view)?;
+            if rest.is_empty()
+                && let Some(found) = view.elements.get(found_before)
+                && !found.is_object()
+            {
+                return Err(Error::Join {
+                    origin: self.tree.item(id).origin.clone(),
+                    left: "an object",
+                    right: self.element_kind(found),
+                });
+            }
+            if flow == Flow::Closed {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::Open)
+    }
+
+    /// Tells what joined values will be, without evaluating more than it takes.
+    fn join_shape(&mut self, parts: &[Part<'_>], trail: &Trail) -> Result<Shape, Error> {
+        let mut object = false;
+        let mut references = Vec::new();
+        for part in parts {
+            let Part::Item(part) = part else {
+                if matches!(part, Part::Previous) {
+                    return Ok(Shape::Other);
+                }
+                continue;
+            };
+            match self.tree.item(*part).content {
+                Content::Object(..) => object = true,
+                Content::Reference(_) => references.push(*part),
+                _ => return Ok(Shape::Other),
+            }
+        }
+        if object {
+            return Ok(Shape::Object);
+        }
+        let mut shape = Shape::Undefined;
+        for reference in references {
+            let mut found = View::default();
+            self.walk(reference, &[], trail, &mut found)?;
+            match found.elements.first() {
+                None => {}
+                Some(element) if element.is_object() => shape = Shape::Object,
+                Some(_) => return Ok(Shape::Other),
+            }
+        }
+        let has_space = parts.iter().any(|part| matches!(part, Part::Space(_)));
+        if shape == Shape::Undefined && has_space {
+            // Nothing but whitespace is left: a string.
+            return Ok(Shape::Other);
+        }
+        Ok(shape)
+    }
+
+    fn element_kind(&self, element: &Element) -> &'static str {
+        match element {
+            Element::Known(value) => value.kind_name(),
+            Element::Object(_) => "an object",
+            Element::Closed(id, _) => match self.tree.item(*id).content {
+                Content::List(_) => "a list",
+                _ => "a string",
+            },
+        }
+    }
+
+    /// Tells whether an item must have a value.
+    pub(super) fn is_required(&self, id: ItemId) -> bool {
+        match &self.tree.item(id).content {
+            Content::Reference(reference) => !reference.optional,
+            Content::Join(parts) => parts.iter().any(|part| match part {
+                Part::Item(part) => self.is_required(*part),
+                Part::Space(_) | Part::Previous => false,
+            }),
+            Content::Stack(layers) => layers.iter().any(|layer| self.is_required(*layer)),
+            Content::Scalar(_) | Content::List(_) | Content::Object(..) => false,
+        }
+    }
+
+    /// Returns what the environment says about a substitution.
+    pub(super) fn environment_value(&self, reference: &ReferenceNode) -> Option<Value> {
+        let name = reference.written().join(".");
+        if !reference.list {
+            return environment_string(&name, self.environment.get(&name)?);
+        }
+        let mut items = Vec::new();
+        for index in 0_usize.. {
+            let variable = format!("{name}_{index}");
+            let Some(text) = self.environment.get(&variable) else {
+                break;
+            };
+            items.extend(environment_string(&variable, text));
+        }
+        if items.is_empty() {
+            return None;
+        }
+        Value::list(Origin::of_environment(&name), items).ok()
+    }
+}
+
+fn environment_string(name: &str, text: &str) -> Option<Value> {
+    let kind = ValueKind::String(text.into());
+    Some(Value::scalar(Origin::of_environment(name), kind))
+}
+
+/// Adds what lies at the keys below a value.
+fn walk_known(value: &Value, keys: &[Key], view: &mut View) -> Flow {
+    let mut value = value;
+    for key in keys {
+        let Some(object) = value.as_object() else {
+            return Flow::Closed;
+        };
+        let Some(child) = object.get(key) else {
+            return Flow::Open;
+        };
+        value = child;
+    }
+    view.elements.push(Element::Known(value.clone()));
+    match value.as_object() {
+        Some(_) => Flow::Open,
+        None => Flow::Closed,
+    }
+}
+
+pub(super) fn unresolved(reference: &ReferenceNode, origin: &Origin, cycle: bool) -> Error {
+    Error::Unresolved {
+        origin: origin.clone(),
+        path: render_keys(reference.written()),
+        cycle,
+    }
+}

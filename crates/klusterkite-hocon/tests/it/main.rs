@@ -1,0 +1,4 @@
+//! Integration tests of the HOCON crate.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod vectors;

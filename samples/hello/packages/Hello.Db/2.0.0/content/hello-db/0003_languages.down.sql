@@ -1,2 +1,0 @@
-DELETE FROM greetings WHERE language <> 'en';
-ALTER TABLE greetings DROP COLUMN language;

@@ -1,2 +1,0 @@
-ALTER TABLE greetings ADD COLUMN language TEXT NOT NULL DEFAULT 'en';
-INSERT INTO greetings (text, language) VALUES ('Hallo', 'de'), ('Bonjour', 'fr');
