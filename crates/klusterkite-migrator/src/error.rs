@@ -1,6 +1,7 @@
 //! What can go wrong in this crate, and how a chain of causes is told in one line.
 
 use std::io;
+use std::path::PathBuf;
 
 use klusterkite_wire::Point;
 
@@ -10,11 +11,11 @@ const CHAIN_BYTES_MAX: usize = 8 << 10;
 /// Says why a migrator could not be served or a way between two points does not exist.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The requests could not be read.
-    #[error("cannot read a request")]
+    /// The other side could not be read.
+    #[error("cannot read from the other side")]
     Read(#[source] io::Error),
-    /// An answer could not be written; the executor is gone.
-    #[error("cannot write an answer")]
+    /// The other side could not be written to; it is gone.
+    #[error("cannot write to the other side")]
     Write(#[source] io::Error),
     /// The handler panicked; it was answered as an error, and nothing more is asked of a broken handler.
     #[error("`{method}` panicked: {message}")]
@@ -44,6 +45,36 @@ pub enum Error {
     /// The way down passes a point that cannot be left.
     #[error("point `{0}` cannot be left downward: the migrator declares it irreversible")]
     Irreversible(Point),
+    /// The other side broke the protocol.
+    #[error("the program broke the protocol: {0}")]
+    Answer(String),
+    /// The other side ended before it answered.
+    #[error("the program ended before it answered `{0}`")]
+    NoAnswer(String),
+    /// The other side could not do what it was asked; its own words.
+    #[error("{0}")]
+    Refused(String),
+    /// The executor did not say where the settings are.
+    #[error("the variable `KLUSTERKITE_CONFIG` is not set: a migrator is started by the executor")]
+    NoSettings,
+    /// The file of settings could not be read.
+    #[error("cannot read the settings `{}`", path.display())]
+    ReadSettings {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of settings is not JSON.
+    #[error("cannot parse the settings `{}`", path.display())]
+    ParseSettings {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// The other side speaks another version of the protocol.
     #[error("protocol {0} is not spoken here, 1 is")]
     Protocol(u32),

@@ -48,10 +48,12 @@
 //!   whole or absent (a transaction, a rename), and a move has to work from whatever point it finds;
 //! - a move goes through the points between where the resource is and the asked one, never beyond ([`points::steps`]).
 
+pub mod client;
 pub mod handler;
 pub mod line;
 pub mod points;
 pub mod progress;
+pub mod request;
 pub mod serve;
 pub mod stdio;
 

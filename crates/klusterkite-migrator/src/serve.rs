@@ -19,18 +19,10 @@ use serde_json::Value;
 use crate::line::{Line, LineReader};
 use crate::points::check_description;
 use crate::progress::write_message;
+use crate::request::{
+    BAD_PARAMS, Call, FAILED, NOT_A_REQUEST, Refusal, UNKNOWN_METHOD, parse_call,
+};
 use crate::{Error, Failure, Migrator, Progress, Resource, Seeder, chain};
-
-/// JSON-RPC: the line is not JSON.
-pub const NOT_JSON: i64 = -32_700;
-/// JSON-RPC: JSON that is no request, or a request at the wrong time.
-pub const NOT_A_REQUEST: i64 = -32_600;
-/// JSON-RPC: a method that the program does not have.
-pub const UNKNOWN_METHOD: i64 = -32_601;
-/// JSON-RPC: parameters that the method does not understand, or that name what is not there.
-pub const BAD_PARAMS: i64 = -32_602;
-/// The call failed.
-pub const FAILED: i64 = -32_000;
 
 /// Serves a migrator until the reader ends or `shutdown` was answered.
 pub fn serve_migrator(
@@ -104,7 +96,7 @@ fn serve(
             Line::End => return Ok(()),
             Line::TooLong(length) => Err(Refusal::too_long(length)),
             Line::Text(line) if line.trim_ascii().is_empty() => continue,
-            Line::Text(line) => parse(&line),
+            Line::Text(line) => parse_call(&line),
         };
         let (answer, end) = match request {
             Err(refusal) => (refusal.into_answer(), None),
@@ -120,61 +112,6 @@ fn serve(
             return result;
         }
     }
-}
-
-/// A message that asks for something; without an id it is a notification, which nobody answers.
-struct Call {
-    id: Option<u64>,
-    method: String,
-    params: Value,
-}
-
-/// Why a line is no call, and the number it gave itself, if it could be read.
-struct Refusal {
-    id: Option<u64>,
-    code: i64,
-    message: String,
-}
-
-impl Refusal {
-    fn too_long(length: u64) -> Self {
-        Self {
-            id: None,
-            code: NOT_JSON,
-            message: format!("the line has {length} bytes, more than {LINE_BYTES_MAX}"),
-        }
-    }
-
-    fn into_answer(self) -> RpcMessage {
-        RpcMessage::error(self.id, self.code, self.message)
-    }
-}
-
-fn parse(line: &[u8]) -> Result<Call, Refusal> {
-    let value: Value = serde_json::from_slice(line).map_err(|error| Refusal {
-        id: None,
-        code: NOT_JSON,
-        message: format!("the line is not JSON: {error}"),
-    })?;
-    let id = value.get("id").and_then(Value::as_u64);
-    let refuse = |message: String| Refusal {
-        id,
-        code: NOT_A_REQUEST,
-        message,
-    };
-    let message: RpcMessage = serde_json::from_value(value)
-        .map_err(|error| refuse(format!("the line is not a JSON-RPC message: {error}")))?;
-    if message.jsonrpc != "2.0" {
-        return Err(refuse("`jsonrpc` is not `2.0`".to_owned()));
-    }
-    let Some(method) = message.method else {
-        return Err(refuse("the message has no `method`".to_owned()));
-    };
-    Ok(Call {
-        id: message.id,
-        method,
-        params: message.params.unwrap_or(Value::Null),
-    })
 }
 
 /// Calls the handler; gives the answer and, when the loop has to end after it, how it ends.

@@ -6,10 +6,26 @@
 use std::fs::File;
 use std::io::{self, BufReader, Stdin, Write};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use serde_json::Value;
 
 use crate::serve::{serve_failure, serve_migrator, serve_seeder};
 use crate::{Error, Failure, Migrator, Seeder, chain};
+
+/// Variable that names the file with the merged settings as JSON.
+pub const SETTINGS_VARIABLE: &str = "KLUSTERKITE_CONFIG";
+
+/// Reads the merged settings of the template as one JSON object, from the file that [`SETTINGS_VARIABLE`] names.
+pub fn settings() -> Result<Value, Error> {
+    let path = PathBuf::from(std::env::var_os(SETTINGS_VARIABLE).ok_or(Error::NoSettings)?);
+    let text = std::fs::read(&path).map_err(|source| Error::ReadSettings {
+        path: path.clone(),
+        source,
+    })?;
+    serde_json::from_slice(&text).map_err(|source| Error::ParseSettings { path, source })
+}
 
 /// Serves a migrator on stdin and stdout until stdin closes.
 ///

@@ -278,6 +278,16 @@ pub struct DescribedMigrator {
     pub errors: Vec<String>,
 }
 
+/// Manager → executor, method `currentPoint`: reads one resource. Result: its point, or null.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecutorCurrentPointParams {
+    /// The migrator.
+    pub migrator: MigratorName,
+    /// The resource.
+    pub resource: ResourceCode,
+}
+
 /// Manager → executor, method `migrate`: moves one resource. Result: [`MigrateResult`]. `log` and `progress`
 /// notifications come meanwhile. A failed call is an [`RpcError`] whose message names migrator and resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,5 @@
+CREATE TABLE greetings (
+    id INTEGER PRIMARY KEY,
+    text TEXT NOT NULL
+);
+INSERT INTO greetings (text) VALUES ('Hello');

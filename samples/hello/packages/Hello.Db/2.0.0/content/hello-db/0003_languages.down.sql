@@ -1,0 +1,2 @@
+DELETE FROM greetings WHERE language <> 'en';
+ALTER TABLE greetings DROP COLUMN language;
