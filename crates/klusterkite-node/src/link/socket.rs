@@ -80,7 +80,11 @@ impl Connection {
     /// Closes properly and waits for the answer, so that what was sent last is read.
     pub(super) async fn close(mut self) {
         if self.socket.close(None).await.is_ok() {
-            while let Some(Ok(_)) = self.socket.next().await {}
+            while let Some(Ok(message)) = self.socket.next().await {
+                if message.is_close() {
+                    return;
+                }
+            }
         }
     }
 }
