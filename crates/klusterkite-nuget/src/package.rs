@@ -25,6 +25,7 @@ pub struct Package<R> {
     archive: Archive<R>,
     files: Vec<PackageFile>,
     nuspec: Nuspec,
+    nuspec_text: String,
     manifest: Option<String>,
 }
 
@@ -65,7 +66,8 @@ impl<R: Read + Seek> Package<R> {
                 count: nuspecs.len(),
             });
         };
-        let nuspec = Nuspec::parse(&read_text(&mut archive, nuspec)?)?;
+        let nuspec_text = read_text(&mut archive, nuspec)?;
+        let nuspec = Nuspec::parse(&nuspec_text)?;
         let manifest = match positions(&archive, |entry| entry.path == MANIFEST_FILE).first() {
             Some(&index) => Some(read_text(&mut archive, index)?),
             None => None,
@@ -85,6 +87,7 @@ impl<R: Read + Seek> Package<R> {
             files: files.collect(),
             archive,
             nuspec,
+            nuspec_text,
             manifest,
         })
     }
@@ -102,6 +105,11 @@ impl<R: Read + Seek> Package<R> {
     /// Returns the package's description of itself.
     pub fn nuspec(&self) -> &Nuspec {
         &self.nuspec
+    }
+
+    /// Returns the nuspec's text, without a byte order mark.
+    pub fn nuspec_text(&self) -> &str {
+        &self.nuspec_text
     }
 
     /// Returns the text of the root `klusterkite.hocon`, if the package has one.

@@ -1,0 +1,251 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use klusterkite_nuget::{PackageId, Version};
+
+use crate::keys::Scope;
+
+/// What went wrong, and on which object.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The settings file is not what the feed understands.
+    #[error("the settings `{path}` cannot be used")]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        #[source]
+        source: klusterkite_hocon::Error,
+    },
+    /// A setting has a value that the feed cannot work with.
+    #[error("setting `{key}`: {reason}")]
+    Setting {
+        /// The setting's path.
+        key: String,
+        /// What is wrong with it and what to write instead.
+        reason: String,
+    },
+    /// The address is taken or does not exist.
+    #[error("cannot listen at `{address}`; is another program using it?")]
+    Listen {
+        /// The address as set.
+        address: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Another process serves or repairs the same directory.
+    #[error("directory `{directory}` is in use by another feed process; stop that one first")]
+    DirectoryInUse {
+        /// The feed's directory.
+        directory: PathBuf,
+    },
+    /// There are packages, but the index that lists them is gone.
+    #[error(
+        "directory `{directory}` has packages but no index; restore `index.sqlite` or run `klusterkite-feed reindex {directory}`"
+    )]
+    IndexMissing {
+        /// The feed's directory.
+        directory: PathBuf,
+    },
+    /// The index has a schema that this program does not know.
+    #[error("the index has schema {found}, this program knows up to {known}; use a newer feed")]
+    IndexTooNew {
+        /// The schema's number in the index.
+        found: i64,
+        /// The newest that this program knows.
+        known: i64,
+    },
+    /// A file operation failed.
+    #[error("cannot {operation} `{path}`")]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The disk has less free space than the feed keeps in reserve.
+    #[error("the feed's disk is full: {free} bytes are free, {needed} must stay free")]
+    DiskFull {
+        /// Free bytes.
+        free: u64,
+        /// The reserve.
+        needed: u64,
+    },
+    /// A statement on the index failed.
+    #[error("cannot {operation} the index")]
+    Index {
+        /// What was tried.
+        operation: &'static str,
+        /// The cause.
+        source: sqlx::Error,
+    },
+    /// The index holds something that this program did not write.
+    #[error("the index has an unreadable row for `{object}`; run `klusterkite-feed check`")]
+    Row {
+        /// The package.
+        object: String,
+    },
+    /// A row of the index has no file.
+    #[error("the file of package `{id}` `{version}` is missing; run `klusterkite-feed check`")]
+    BlobMissing {
+        /// The package's id.
+        id: PackageId,
+        /// The package's version.
+        version: Version,
+    },
+    /// The bytes on disk are not those that were published.
+    #[error("`{path}` does not have the hash that names it; restore it from a copy")]
+    BlobDamaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A background task of the feed panicked.
+    #[error("a task of the feed failed")]
+    Task(#[source] tokio::task::JoinError),
+
+    /// No key, or one that the feed does not know.
+    #[error(
+        "the request has no known API key; send one as X-NuGet-ApiKey, Basic password or Bearer token"
+    )]
+    KeyUnknown,
+    /// The key may not do this.
+    #[error("key `{key}` lacks scope `{scope}`")]
+    ScopeMissing {
+        /// The key's name.
+        key: String,
+        /// What it would need.
+        scope: Scope,
+    },
+    /// The key may only write packages with a prefix.
+    #[error("key `{key}` may only write packages whose id starts with `{prefix}`, not `{id}`")]
+    PrefixRequired {
+        /// The key's name.
+        key: String,
+        /// The prefix.
+        prefix: String,
+        /// The package's id.
+        id: PackageId,
+    },
+    /// The request is not what the route understands.
+    #[error("{0}")]
+    BadRequest(String),
+    /// There is no such package, version, page or route.
+    #[error("{what} is not in this feed")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+    },
+    /// The upload is larger than the feed takes.
+    #[error("the package is larger than {limit} bytes, the limit of this feed")]
+    PackageTooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The upload is not a package that a launcher could use.
+    #[error("the package is not usable")]
+    PackageInvalid(#[source] klusterkite_nuget::Error),
+    /// The package's manifest cannot be understood.
+    #[error("the manifest of package `{id}` is not usable")]
+    ManifestInvalid {
+        /// The package's id.
+        id: PackageId,
+        /// What is wrong in it.
+        #[source]
+        source: klusterkite_hocon::Error,
+    },
+    /// The version is there already.
+    #[error("package `{id}` `{version}` exists already; versions never change, push a higher one")]
+    VersionExists {
+        /// The package's id.
+        id: PackageId,
+        /// The package's version.
+        version: Version,
+    },
+    /// The version was purged and would come back with other contents.
+    #[error(
+        "package `{id}` `{version}` was purged and can only come back with the same bytes; push a higher version"
+    )]
+    VersionPurged {
+        /// The package's id.
+        id: PackageId,
+        /// The package's version.
+        version: Version,
+    },
+    /// A cluster needs the version.
+    #[error(
+        "package `{id}` `{version}` is pinned by {clusters}; make the configurations that use it obsolete first"
+    )]
+    VersionPinned {
+        /// The package's id.
+        id: PackageId,
+        /// The package's version.
+        version: Version,
+        /// The clusters, quoted and separated by commas.
+        clusters: String,
+    },
+    /// The client stopped sending.
+    #[error("the upload ended early: {reason}")]
+    UploadBroken {
+        /// What the connection said.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Names a file operation in an error.
+    pub(crate) fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File {
+            operation,
+            path,
+            source,
+        }
+    }
+
+    /// Names an index operation in an error.
+    pub(crate) fn index(operation: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Index { operation, source }
+    }
+
+    /// Tells whether the cause is a disk or quota without space.
+    pub(crate) fn is_storage_full(&self) -> bool {
+        match self {
+            Self::DiskFull { .. } => true,
+            Self::File { source, .. } => is_full(source),
+            Self::Index {
+                source: sqlx::Error::Database(error),
+                ..
+            } => {
+                // SQLITE_FULL is 13.
+                error.code().as_deref() == Some("13")
+            }
+            Self::Index {
+                source: sqlx::Error::Io(error),
+                ..
+            } => is_full(error),
+            _ => false,
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}
+
+/// Returns an error's text with those of its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,153 @@
+//! Shapes of answers: JSON documents, problems, and the log of requests.
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
+use hyper::ext::ReasonPhrase;
+use klusterkite_wire::problem::PROBLEM_MEDIA_TYPE;
+use serde::Serialize;
+
+use super::problem::{problem, status};
+use crate::Error;
+use crate::error::chain;
+
+/// The longest reason phrase: it is one header line, and proxies cut long ones.
+const REASON_CHARS_MAX: usize = 250;
+
+/// How much of a refused upload is read so that the client sees the answer instead of a broken
+/// connection, and for how long at most. Beyond that the connection is closed.
+const DRAIN_BYTES: usize = 64 << 20;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// A JSON document that clients must ask for again: a pushed version is to be seen at once.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&self.0).expect("documents have only text keys");
+        let headers = [
+            (CONTENT_TYPE, "application/json"),
+            (CACHE_CONTROL, "no-cache"),
+        ];
+        (headers, body).into_response()
+    }
+}
+
+/// An error on its way to the client.
+pub(super) struct Refusal(Error);
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let request_id = next_request_id();
+        let (status, _) = status(&self.0);
+        if status.is_server_error() {
+            tracing::error!(request_id, error = chain(&self.0), "request failed");
+        } else {
+            tracing::info!(
+                request_id,
+                status = status.as_u16(),
+                reason = chain(&self.0),
+                "request refused"
+            );
+        }
+        let problem = problem(&self.0, &request_id);
+        let body = serde_json::to_vec(&problem).expect("a problem has only text keys");
+        let mut response = (status, [(CONTENT_TYPE, PROBLEM_MEDIA_TYPE)], body).into_response();
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Basic realm=\"klusterkite-feed\""),
+                );
+            }
+            StatusCode::INSUFFICIENT_STORAGE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+            }
+            _ => {}
+        }
+        // NuGet clients show nothing but the reason phrase.
+        if let Some(reason) = reason_phrase(&problem.detail) {
+            response.extensions_mut().insert(reason);
+        }
+        response
+    }
+}
+
+fn reason_phrase(detail: &str) -> Option<ReasonPhrase> {
+    let visible = |c: char| {
+        if c.is_ascii_graphic() || c == ' ' {
+            c
+        } else {
+            '?'
+        }
+    };
+    let text: String = detail.chars().take(REASON_CHARS_MAX).map(visible).collect();
+    ReasonPhrase::try_from(text.into_bytes()).ok()
+}
+
+/// Makes an id under which the log tells more about an answer: unique while logs are kept.
+fn next_request_id() -> String {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| getrandom::u64().unwrap_or_default());
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    format!("{:08x}-{number:x}", *PROCESS as u32)
+}
+
+/// Reads and forgets a body that nobody wants, within bounds.
+pub(super) async fn drain(body: Body) {
+    let mut chunks = body.into_data_stream();
+    let reading = async {
+        let mut left = DRAIN_BYTES;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Too slow is as good as too long: the connection is closed.
+    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
+}
+
+/// Answers paths that the feed does not have.
+pub(super) async fn no_route(request: Request) -> Refusal {
+    let what = format!("`{}`", request.uri().path());
+    drain(request.into_body()).await;
+    Error::NotFound { what }.into()
+}
+
+/// Answers methods that a path does not have.
+pub(super) async fn no_method(request: Request) -> Refusal {
+    let what = format!(
+        "method `{}` for `{}`",
+        request.method(),
+        request.uri().path()
+    );
+    drain(request.into_body()).await;
+    Error::NotFound { what }.into()
+}
+
+/// Logs each request with its answer.
+pub(super) async fn log(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let milliseconds = started.elapsed().as_millis() as u64;
+    tracing::debug!(%method, path, status = response.status().as_u16(), milliseconds, "request");
+    response
+}

@@ -1,0 +1,44 @@
+//! The one table that maps errors to what a client sees.
+
+use axum::http::StatusCode;
+use klusterkite_wire::Problem;
+
+use crate::Error;
+use crate::error::chain;
+
+/// Returns the status and the machine code of an error.
+pub(super) fn status(error: &Error) -> (StatusCode, &'static str) {
+    if error.is_storage_full() {
+        return (StatusCode::INSUFFICIENT_STORAGE, "storageFull");
+    }
+    match error {
+        Error::KeyUnknown => (StatusCode::UNAUTHORIZED, "keyUnknown"),
+        Error::ScopeMissing { .. } => (StatusCode::FORBIDDEN, "scopeMissing"),
+        Error::PrefixRequired { .. } => (StatusCode::FORBIDDEN, "prefixRequired"),
+        Error::BadRequest(_) => (StatusCode::BAD_REQUEST, "badRequest"),
+        Error::UploadBroken { .. } => (StatusCode::BAD_REQUEST, "uploadBroken"),
+        Error::PackageInvalid(_) => (StatusCode::BAD_REQUEST, "packageInvalid"),
+        Error::ManifestInvalid { .. } => (StatusCode::BAD_REQUEST, "manifestInvalid"),
+        Error::NotFound { .. } => (StatusCode::NOT_FOUND, "notFound"),
+        Error::VersionExists { .. } => (StatusCode::CONFLICT, "versionExists"),
+        Error::VersionPurged { .. } => (StatusCode::CONFLICT, "versionPurged"),
+        Error::VersionPinned { .. } => (StatusCode::CONFLICT, "versionPinned"),
+        Error::PackageTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "packageTooLarge"),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    }
+}
+
+/// Makes the document that a client gets; what went wrong inside the feed stays in its log.
+pub(super) fn problem(error: &Error, request_id: &str) -> Problem {
+    let (status, code) = status(error);
+    let detail = match code {
+        "internal" => "the feed failed, its log has the reason; ask again".to_owned(),
+        "storageFull" => {
+            "the feed's disk is full; nothing was stored, make room and push again".to_owned()
+        }
+        _ => chain(error),
+    };
+    let mut problem = Problem::new(status.as_u16(), code, detail);
+    problem.request_id = Some(request_id.to_owned());
+    problem
+}

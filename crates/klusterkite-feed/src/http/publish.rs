@@ -1,0 +1,192 @@
+//! Changes: push, unlist, relist, purge, pins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{FromRequest as _, Multipart, Path, RawQuery, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse, Response};
+use klusterkite_nuget::{PackageId, Version};
+use serde::Deserialize;
+
+use super::Writer;
+use super::answer::{Refusal, drain};
+use super::fetch::{parse_id, parse_version};
+use super::links::Links;
+use crate::Error;
+use crate::blobs::Received;
+use crate::feed::Feed;
+
+/// How long a client may pause in the middle of an upload.
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+
+/// The longest name of a cluster, in bytes.
+const CLUSTER_BYTES_MAX: usize = 128;
+
+/// Receives and publishes a package.
+pub(super) async fn push(
+    State(feed): State<Arc<Feed>>,
+    Extension(Writer(key)): Extension<Writer>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let links = Links::new(&feed, request.headers());
+    let received = receive(&feed, request).await?;
+    let (id, version) = uncancelled(async move { feed.publish(received, &key).await }).await?;
+    tracing::info!(%id, %version, "published");
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, links.package(&id, &version))],
+    )
+        .into_response())
+}
+
+/// Writes the first part of the body to disk: names differ between clients, further parts have no
+/// meaning in the protocol.
+async fn receive(feed: &Feed, request: Request) -> Result<Received, Error> {
+    let limit = feed.package_bytes_max;
+    let declared = request.headers().get(axum::http::header::CONTENT_LENGTH);
+    let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    // What surrounds the package in the body is some hundred bytes.
+    if declared.is_some_and(|declared| declared > limit.saturating_add(64 * 1024)) {
+        drain(request.into_body()).await;
+        return Err(Error::PackageTooLarge { limit });
+    }
+    let mut upload = match feed.receive().await {
+        Ok(upload) => upload,
+        Err(error) => {
+            drain(request.into_body()).await;
+            return Err(error);
+        }
+    };
+
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts, body);
+    let mut multipart = Multipart::from_request(request, &())
+        .await
+        .map_err(|error| {
+            let expected =
+                "the body must be multipart/form-data with the package as its first part";
+            Error::BadRequest(format!("{expected}: {}", error.body_text()))
+        })?;
+    let broken = |reason: &dyn std::fmt::Display| Error::UploadBroken {
+        reason: reason.to_string(),
+    };
+    let pause = |_| broken(&"nothing came for a minute");
+    let first = tokio::time::timeout(PAUSE_MAX, multipart.next_field())
+        .await
+        .map_err(pause)?;
+    let first = first.map_err(|error| broken(&error.body_text()))?;
+    let mut part = first.ok_or_else(|| Error::BadRequest("the body has no package".to_owned()))?;
+    let mut failed = None;
+    let mut refused_bytes = 0;
+    loop {
+        let chunk = tokio::time::timeout(PAUSE_MAX, part.chunk())
+            .await
+            .map_err(pause)?;
+        let Some(chunk) = chunk.map_err(|error| broken(&error.body_text()))? else {
+            break;
+        };
+        if failed.is_none() {
+            failed = if upload.size() + chunk.len() as u64 > limit {
+                Some(Error::PackageTooLarge { limit })
+            } else {
+                upload.write(&chunk).await.err()
+            };
+        } else {
+            // Reads on a little, so that the client sees the answer.
+            refused_bytes += chunk.len() as u64;
+            if refused_bytes > limit {
+                break;
+            }
+        }
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => upload.finish().await,
+    }
+}
+
+/// Unlists a version, or purges it if the query says so.
+pub(super) async fn remove(
+    State(feed): State<Arc<Feed>>,
+    Extension(Writer(key)): Extension<Writer>,
+    Path((id, version)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<StatusCode, Refusal> {
+    let (id, version) = (parse_id(&id)?, parse_version(&version)?);
+    let purge = is_purge(query.as_deref());
+    uncancelled(async move {
+        if purge {
+            feed.purge(&id, &version, &key).await?;
+            tracing::info!(%id, %version, "purged");
+        } else {
+            feed.set_listed(&id, &version, false, &key).await?;
+            tracing::info!(%id, %version, "unlisted");
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lists a version again.
+pub(super) async fn relist(
+    State(feed): State<Arc<Feed>>,
+    Extension(Writer(key)): Extension<Writer>,
+    Path((id, version)): Path<(String, String)>,
+) -> Result<StatusCode, Refusal> {
+    let (id, version) = (parse_id(&id)?, parse_version(&version)?);
+    feed.set_listed(&id, &version, true, &key).await?;
+    tracing::info!(%id, %version, "listed");
+    Ok(StatusCode::OK)
+}
+
+/// A version that a cluster needs.
+#[derive(Deserialize)]
+pub(super) struct Pin {
+    id: PackageId,
+    version: Version,
+}
+
+/// Replaces the versions that a cluster pins.
+pub(super) async fn pin(
+    State(feed): State<Arc<Feed>>,
+    Path(cluster): Path<String>,
+    body: Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<StatusCode, Refusal> {
+    let is_name = !cluster.is_empty()
+        && cluster.len() <= CLUSTER_BYTES_MAX
+        && cluster
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if !is_name {
+        let expected = "is not a cluster's name: 1 to 128 letters, digits, `.`, `_` and `-`";
+        return Err(Error::BadRequest(format!("`{cluster}` {expected}")).into());
+    }
+    let body = body.map_err(|error| {
+        Error::BadRequest(format!("the pins cannot be read: {}", error.body_text()))
+    })?;
+    let pins: Vec<Pin> = serde_json::from_slice(&body).map_err(|error| {
+        Error::BadRequest(format!(
+            "the body must be a JSON list of {{id, version}}: {error}"
+        ))
+    })?;
+    let pins: Vec<_> = pins.into_iter().map(|pin| (pin.id, pin.version)).collect();
+    feed.pin(&cluster, &pins).await?;
+    tracing::info!(cluster, count = pins.len(), "pinned");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Tells whether a DELETE asks for the bytes to be removed.
+pub(super) fn is_purge(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|pair| pair == "purge=true"))
+}
+
+/// Runs a change to its end even if the client goes away.
+async fn uncancelled<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(change).await.map_err(Error::Task)?
+}

@@ -1,0 +1,463 @@
+//! The list of packages, in SQLite.
+//!
+//! Every change is one transaction, durable when it returns. Bytes on disk and rows agree through
+//! the table `undecided`: a hash stands there from before its file appears until its row is
+//! written, and from when its row is removed until its file is gone. So after any crash the files
+//! to remove are known, and a file that no row knows is never removed on suspicion.
+
+mod row;
+mod search;
+
+use std::path::Path;
+
+use klusterkite_nuget::v3::{FileFacts, PackageFacts};
+use klusterkite_nuget::{PackageId, Sha512Hash, Version};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
+
+use crate::Error;
+
+pub(crate) use row::{NewPackage, PackageRow};
+pub(crate) use search::Query;
+
+/// The schema that this program writes; kept in SQLite's `user_version`.
+const SCHEMA: i64 = 1;
+
+const CREATE: &str = "
+CREATE TABLE packages (
+    id_lower TEXT NOT NULL,
+    version_lower TEXT NOT NULL,
+    id TEXT NOT NULL,
+    version TEXT NOT NULL,
+    sha512 TEXT NOT NULL UNIQUE,
+    size INTEGER NOT NULL,
+    listed INTEGER NOT NULL,
+    published TEXT NOT NULL,
+    prerelease INTEGER NOT NULL,
+    semver2 INTEGER NOT NULL,
+    metadata TEXT NOT NULL,
+    nuspec TEXT NOT NULL,
+    manifest TEXT,
+    files TEXT NOT NULL,
+    title_lower TEXT NOT NULL,
+    tags_lower TEXT NOT NULL,
+    authors_lower TEXT NOT NULL,
+    owners_lower TEXT NOT NULL,
+    description_lower TEXT NOT NULL,
+    types_lower TEXT NOT NULL,
+    PRIMARY KEY (id_lower, version_lower)
+) STRICT;
+CREATE TABLE purged (
+    id_lower TEXT NOT NULL,
+    version_lower TEXT NOT NULL,
+    sha512 TEXT NOT NULL,
+    PRIMARY KEY (id_lower, version_lower)
+) STRICT;
+CREATE TABLE undecided (sha512 TEXT PRIMARY KEY) STRICT;
+CREATE TABLE pins (
+    cluster TEXT NOT NULL,
+    id_lower TEXT NOT NULL,
+    version_lower TEXT NOT NULL,
+    PRIMARY KEY (cluster, id_lower, version_lower)
+) STRICT;
+CREATE INDEX pins_by_package ON pins (id_lower, version_lower);
+PRAGMA user_version = 1;
+";
+
+/// Connections to the index: readers do not wait for each other, and more than this would not be
+/// faster on any disk.
+const CONNECTIONS: u32 = 8;
+
+/// The index of a feed.
+#[derive(Clone, Debug)]
+pub(crate) struct Index {
+    pool: SqlitePool,
+}
+
+impl Index {
+    /// Opens the index, and makes an empty one if there is none.
+    pub(crate) async fn open(path: &Path) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            // The feed's writers queue before they come here; only a reader that checkpoints can
+            // be in the way, and for milliseconds.
+            .busy_timeout(std::time::Duration::from_secs(10));
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .connect_with(options)
+            .await;
+        let index = Self {
+            pool: pool.map_err(Error::index("open"))?,
+        };
+        index.create().await?;
+        Ok(index)
+    }
+
+    async fn create(&self) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        let found: i64 = sqlx::query_scalar("PRAGMA user_version")
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(Error::index("read the schema of"))?;
+        match found {
+            SCHEMA => return Ok(()),
+            0 => {}
+            _ => {
+                return Err(Error::IndexTooNew {
+                    found,
+                    known: SCHEMA,
+                });
+            }
+        }
+        sqlx::raw_sql(CREATE)
+            .execute(&mut *transaction)
+            .await
+            .map_err(Error::index("create"))?;
+        commit(transaction).await
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Error> {
+        // Immediate: a transaction that reads first and writes later could fail in between.
+        self.pool
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(Error::index("begin a change of"))
+    }
+
+    /// Answers if the index can be read.
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        let answer = sqlx::query("SELECT 1 FROM packages LIMIT 1")
+            .fetch_optional(&self.pool)
+            .await;
+        answer.map(drop).map_err(Error::index("read"))
+    }
+
+    /// Closes all connections, so that the write-ahead log is folded into the file.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Returns all versions of a package, lowest first.
+    pub(crate) async fn packages(&self, id: &PackageId) -> Result<Vec<PackageRow>, Error> {
+        let rows = sqlx::query(row::SELECT_BY_ID)
+            .bind(id.lower())
+            .fetch_all(&self.pool)
+            .await;
+        let rows = rows.map_err(Error::index("read"))?;
+        let mut packages = rows
+            .iter()
+            .map(PackageRow::read)
+            .collect::<Result<Vec<_>, _>>()?;
+        packages.sort_by(|a, b| a.version.cmp(&b.version));
+        Ok(packages)
+    }
+
+    /// Returns one version of a package.
+    pub(crate) async fn package(
+        &self,
+        id: &PackageId,
+        version: &Version,
+    ) -> Result<Option<PackageRow>, Error> {
+        let row = sqlx::query(row::SELECT_BY_VERSION)
+            .bind(id.lower())
+            .bind(version.lower())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::index("read"))?;
+        row.as_ref().map(PackageRow::read).transpose()
+    }
+
+    /// Returns the versions of a package in lower case, lowest first, unlisted ones too.
+    pub(crate) async fn versions(&self, id: &PackageId) -> Result<Vec<String>, Error> {
+        let texts: Vec<String> =
+            sqlx::query_scalar("SELECT version_lower FROM packages WHERE id_lower = $1")
+                .bind(id.lower())
+                .fetch_all(&self.pool)
+                .await
+                .map_err(Error::index("read"))?;
+        let unreadable = |_| Error::Row {
+            object: id.to_string(),
+        };
+        let versions = texts
+            .iter()
+            .map(|text| text.parse())
+            .collect::<Result<Vec<Version>, _>>();
+        let mut versions = versions.map_err(unreadable)?;
+        versions.sort();
+        Ok(versions.iter().map(Version::lower).collect())
+    }
+
+    /// Returns the hash and size of a package's bytes.
+    pub(crate) async fn blob(
+        &self,
+        id: &PackageId,
+        version: &Version,
+    ) -> Result<Option<Sha512Hash>, Error> {
+        let hex: Option<String> = sqlx::query_scalar(
+            "SELECT sha512 FROM packages WHERE id_lower = $1 AND version_lower = $2",
+        )
+        .bind(id.lower())
+        .bind(version.lower())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::index("read"))?;
+        hex.as_deref().map(parse_hash).transpose()
+    }
+
+    /// Returns a package's nuspec as it is in the package.
+    pub(crate) async fn nuspec(
+        &self,
+        id: &PackageId,
+        version: &Version,
+    ) -> Result<Option<String>, Error> {
+        sqlx::query_scalar("SELECT nuspec FROM packages WHERE id_lower = $1 AND version_lower = $2")
+            .bind(id.lower())
+            .bind(version.lower())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(Error::index("read"))
+    }
+
+    /// Returns everything about one version of a package.
+    pub(crate) async fn facts(
+        &self,
+        id: &PackageId,
+        version: &Version,
+    ) -> Result<Option<PackageFacts>, Error> {
+        let Some(package) = self.package(id, version).await? else {
+            return Ok(None);
+        };
+        let found: Option<(String, Option<String>)> = sqlx::query_as(
+            "SELECT files, manifest FROM packages WHERE id_lower = $1 AND version_lower = $2",
+        )
+        .bind(id.lower())
+        .bind(version.lower())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::index("read"))?;
+        let Some((files, manifest)) = found else {
+            return Ok(None);
+        };
+        let files: Vec<FileFacts> = serde_json::from_str(&files).map_err(|_| Error::Row {
+            object: id.to_string(),
+        })?;
+        Ok(Some(package.into_facts(files, manifest)))
+    }
+
+    /// Announces that the bytes of a hash are about to appear.
+    pub(crate) async fn undecided_add(&self, hash: &Sha512Hash) -> Result<(), Error> {
+        sqlx::query("INSERT INTO undecided (sha512) VALUES ($1) ON CONFLICT DO NOTHING")
+            .bind(hash.hex())
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(Error::index("announce a package in"))
+    }
+
+    /// Forgets an announced hash, whose bytes are gone.
+    pub(crate) async fn undecided_remove(&self, hash: &Sha512Hash) -> Result<(), Error> {
+        sqlx::query("DELETE FROM undecided WHERE sha512 = $1")
+            .bind(hash.hex())
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(Error::index("tidy"))
+    }
+
+    /// Lists the announced hashes: what an interrupted push or purge left.
+    pub(crate) async fn undecided(&self) -> Result<Vec<Sha512Hash>, Error> {
+        self.hashes("SELECT sha512 FROM undecided ORDER BY sha512")
+            .await
+    }
+
+    /// Lists the hashes of all packages, in order.
+    pub(crate) async fn all_hashes(&self) -> Result<Vec<Sha512Hash>, Error> {
+        self.hashes("SELECT sha512 FROM packages ORDER BY sha512")
+            .await
+    }
+
+    async fn hashes(&self, sql: &'static str) -> Result<Vec<Sha512Hash>, Error> {
+        let texts: Vec<String> = sqlx::query_scalar(sql)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(Error::index("read"))?;
+        texts.iter().map(|text| parse_hash(text)).collect()
+    }
+
+    /// Refuses a version that exists or was purged with other bytes.
+    pub(crate) async fn check_new(
+        &self,
+        id: &PackageId,
+        version: &Version,
+        hash: &Sha512Hash,
+    ) -> Result<(), Error> {
+        if self.blob(id, version).await?.is_some() {
+            return Err(Error::VersionExists {
+                id: id.clone(),
+                version: version.clone(),
+            });
+        }
+        let purged: Option<String> = sqlx::query_scalar(
+            "SELECT sha512 FROM purged WHERE id_lower = $1 AND version_lower = $2",
+        )
+        .bind(id.lower())
+        .bind(version.lower())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(Error::index("read"))?;
+        match purged {
+            Some(purged) if purged != hash.hex() => Err(Error::VersionPurged {
+                id: id.clone(),
+                version: version.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lists a package whose bytes are on disk.
+    pub(crate) async fn insert(&self, package: &NewPackage) -> Result<(), Error> {
+        let failed = || Error::index("add a package to");
+        let mut transaction = self.begin().await?;
+        package.insert(&mut transaction).await.map_err(failed())?;
+        for sql in [
+            "DELETE FROM undecided WHERE sha512 = $1",
+            "DELETE FROM purged WHERE sha512 = $1",
+        ] {
+            sqlx::query(sql)
+                .bind(package.sha512.hex())
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed())?;
+        }
+        commit(transaction).await
+    }
+
+    /// Shows or hides a version; returns whether it exists.
+    pub(crate) async fn set_listed(
+        &self,
+        id: &PackageId,
+        version: &Version,
+        listed: bool,
+    ) -> Result<bool, Error> {
+        let done = sqlx::query(
+            "UPDATE packages SET listed = $3 WHERE id_lower = $1 AND version_lower = $2",
+        )
+        .bind(id.lower())
+        .bind(version.lower())
+        .bind(i64::from(listed))
+        .execute(&self.pool)
+        .await
+        .map_err(Error::index("change"))?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Removes a version that no cluster pins and remembers its hash; returns the hash, whose
+    /// bytes are undecided from then on.
+    pub(crate) async fn purge(
+        &self,
+        id: &PackageId,
+        version: &Version,
+    ) -> Result<Option<Sha512Hash>, Error> {
+        let failed = || Error::index("purge a package in");
+        let mut transaction = self.begin().await?;
+        let clusters: Vec<String> = sqlx::query_scalar(
+            "SELECT cluster FROM pins WHERE id_lower = $1 AND version_lower = $2 ORDER BY cluster",
+        )
+        .bind(id.lower())
+        .bind(version.lower())
+        .fetch_all(&mut *transaction)
+        .await
+        .map_err(failed())?;
+        if !clusters.is_empty() {
+            let clusters: Vec<String> = clusters
+                .iter()
+                .map(|cluster| format!("`{cluster}`"))
+                .collect();
+            let clusters = clusters.join(", ");
+            return Err(Error::VersionPinned {
+                id: id.clone(),
+                version: version.clone(),
+                clusters,
+            });
+        }
+        let removed = sqlx::query(
+            "DELETE FROM packages WHERE id_lower = $1 AND version_lower = $2 RETURNING sha512",
+        )
+        .bind(id.lower())
+        .bind(version.lower())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(failed())?;
+        let Some(removed) = removed else {
+            return Ok(None);
+        };
+        let hex: String = removed.try_get("sha512").map_err(failed())?;
+        sqlx::query(
+            "INSERT OR REPLACE INTO purged (id_lower, version_lower, sha512) VALUES ($1, $2, $3)",
+        )
+        .bind(id.lower())
+        .bind(version.lower())
+        .bind(&hex)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed())?;
+        sqlx::query("INSERT INTO undecided (sha512) VALUES ($1) ON CONFLICT DO NOTHING")
+            .bind(&hex)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        commit(transaction).await?;
+        parse_hash(&hex).map(Some)
+    }
+
+    /// Removes the row of a package whose bytes are lost.
+    pub(crate) async fn remove(&self, hash: &Sha512Hash) -> Result<(), Error> {
+        sqlx::query("DELETE FROM packages WHERE sha512 = $1")
+            .bind(hash.hex())
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(Error::index("change"))
+    }
+
+    /// Replaces the versions that a cluster needs.
+    pub(crate) async fn pins_replace(
+        &self,
+        cluster: &str,
+        pins: &[(PackageId, Version)],
+    ) -> Result<(), Error> {
+        let failed = || Error::index("change the pins in");
+        let mut transaction = self.begin().await?;
+        sqlx::query("DELETE FROM pins WHERE cluster = $1")
+            .bind(cluster)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed())?;
+        for (id, version) in pins {
+            sqlx::query("INSERT INTO pins (cluster, id_lower, version_lower) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+                .bind(cluster)
+                .bind(id.lower())
+                .bind(version.lower())
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed())?;
+        }
+        commit(transaction).await
+    }
+}
+
+async fn commit(transaction: Transaction<'static, Sqlite>) -> Result<(), Error> {
+    transaction
+        .commit()
+        .await
+        .map_err(Error::index("commit a change of"))
+}
+
+fn parse_hash(hex: &str) -> Result<Sha512Hash, Error> {
+    Sha512Hash::from_hex(hex).map_err(|_| Error::Row {
+        object: hex.to_owned(),
+    })
+}

@@ -1,0 +1,24 @@
+//! A private NuGet V3 server: packages as files named by their hash, and an index in SQLite.
+//!
+//! A push is whole or absent, whatever happens to the process or the machine; a version's bytes
+//! never change. The feed checks its own keys and needs no other program.
+
+mod blobs;
+mod error;
+mod feed;
+mod http;
+mod index;
+mod keys;
+mod maintain;
+mod program;
+mod serve;
+mod settings;
+
+pub use error::Error;
+pub use feed::Feed;
+pub use http::app;
+pub use keys::{Key, Keys, Scope};
+pub use maintain::{Report, check, reindex};
+pub use program::run;
+pub use serve::serve;
+pub use settings::Settings;

@@ -1,0 +1,15 @@
+//! The feed as a process, over real HTTP.
+
+// The condition tells clippy that these modules are tests throughout.
+#[cfg(test)]
+mod access;
+#[cfg(test)]
+mod browsing;
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
+mod publishing;
