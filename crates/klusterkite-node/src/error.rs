@@ -32,6 +32,14 @@ pub enum Error {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// The start settings are no HOCON.
+    #[error("start settings `{}` could not be understood", path.display())]
+    StartSettings {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: klusterkite_hocon::Error,
+    },
     /// A start setting is not there.
     #[error("setting `{setting}` is missing; the launcher writes it into `start.hocon`")]
     SettingMissing {

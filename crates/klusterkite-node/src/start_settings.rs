@@ -1,8 +1,13 @@
 //! Start settings: what the launcher wrote for this node.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::str::FromStr;
 
+use klusterkite_hocon::Document;
 use klusterkite_wire::ids::ParseIdError;
+use klusterkite_wire::service_directory::START_SETTINGS;
 use klusterkite_wire::{
     ConfigurationId, ContainerType, Incarnation, NodeId, Runtime, TemplateCode,
 };
@@ -36,6 +41,19 @@ pub struct StartSettings {
 }
 
 impl StartSettings {
+    /// Reads the start settings of a service directory, for a node that is its own host.
+    pub fn read(service_directory: &Path) -> Result<Self, Error> {
+        let path = service_directory.join(START_SETTINGS);
+        let text = fs::read_to_string(&path).map_err(|source| Error::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let settings = Document::parse(&text, START_SETTINGS)
+            .and_then(|document| document.resolve(&BTreeMap::new()))
+            .map_err(|source| Error::StartSettings { path, source })?;
+        Self::from_settings(&settings.as_value().to_json())
+    }
+
     /// Reads the start settings out of the merged settings of a service directory.
     pub fn from_settings(settings: &Value) -> Result<Self, Error> {
         let read = Reader { settings };
@@ -137,6 +155,25 @@ mod tests {
         assert_eq!(settings.seeds, ["10.0.0.5:3090"]);
         assert_eq!(settings.watch, ["*"]);
         assert_eq!(settings.address, None);
+    }
+
+    #[test]
+    fn start_settings_are_read_as_the_launcher_writes_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(START_SETTINGS);
+        let text = r#"
+            KlusterKite.NodeManager {
+                ConfigurationId = 7, NodeTemplate = orders, ContainerType = worker, Runtime = linux-x64
+                NodeId = "00000000-0000-4000-8000-000000000001", Incarnation = 1763826000123
+                Url = ["http://a:1", "http://b:2"]
+            }
+            KlusterKite.Cluster.Seeds = ["10.0.0.5:3090"]
+        "#;
+        fs::write(&path, text).unwrap();
+        let read = StartSettings::read(directory.path()).unwrap();
+        assert_eq!(read, StartSettings::from_settings(&complete()).unwrap());
+        fs::write(&path, "a = {").unwrap();
+        assert!(StartSettings::read(directory.path()).is_err());
     }
 
     #[test]
