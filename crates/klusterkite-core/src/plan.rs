@@ -2,4 +2,6 @@
 
 pub mod assignment;
 pub mod compatibility;
+pub mod migration;
+pub mod resources;
 pub mod rollout;

@@ -259,6 +259,11 @@ impl Operation {
         }
     }
 
+    /// Marks the operation as the one that leads on, if it does and is allowed.
+    pub fn recommended_if(self, leads_on: bool) -> Self {
+        if leads_on { self.recommended() } else { self }
+    }
+
     /// Marks the operation as the one that leads on, if it is allowed.
     pub fn recommended(mut self) -> Self {
         self.recommended = self.allowed;
