@@ -17,6 +17,7 @@ use klusterkite_nuget::v3::{
     SearchAnswer, ServiceIndex,
 };
 use klusterkite_nuget::{PackageId, Version};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Method;
 
@@ -48,6 +49,9 @@ const REGISTRATIONS: &[&str] = &[
     "RegistrationsBaseUrl",
 ];
 
+/// Path of the service index on our own feed; what the protocol does not know stands beside it.
+const SERVICE_INDEX_PATH: &str = "/v3/index.json";
+
 const FLAT_CONTAINER: &str = "PackageBaseAddress/3.0.0";
 const PUBLISH: &str = "PackagePublish/2.0.0";
 
@@ -65,6 +69,13 @@ pub struct FeedClient {
 struct KeptIndex {
     read: Instant,
     index: Arc<ServiceIndex>,
+}
+
+/// A version that a cluster needs.
+#[derive(Serialize)]
+struct Pin<'a> {
+    id: &'a PackageId,
+    version: &'a Version,
 }
 
 impl FeedClient {
@@ -182,6 +193,38 @@ impl FeedClient {
     /// Shows a version in searches again.
     pub fn relist(&self, id: &PackageId, version: &Version) -> Result<(), Error> {
         self.list_or_unlist(Method::POST, id, version)
+    }
+
+    /// Replaces the versions that a cluster needs, which the feed then does not purge.
+    ///
+    /// Returns false when the feed is another product, which knows no pins.
+    pub fn pins_replace(
+        &self,
+        cluster: &str,
+        pins: &[(PackageId, Version)],
+    ) -> Result<bool, Error> {
+        if self.service_index()?.resource(&[FACTS_TYPE]).is_none() {
+            return Ok(false);
+        }
+        let base = self.feed.strip_suffix(SERVICE_INDEX_PATH);
+        let base = base.ok_or_else(|| Error::NoResource {
+            feed: self.url(),
+            resource: "pins",
+        })?;
+        let url = format!("{base}/pins/{}", encoded(cluster));
+        let pins: Vec<Pin<'_>> = pins
+            .iter()
+            .map(|(id, version)| Pin { id, version })
+            .collect();
+        let body = serde_json::to_vec(&pins).expect("ids and versions are texts");
+        let call = Call {
+            method: Method::PUT,
+            url: &url,
+            headers: self.write_headers(),
+            body: Some(("application/json", &body)),
+            is_idempotent: true,
+        };
+        self.http.send(&call).map(|_| true)
     }
 
     fn list_or_unlist(

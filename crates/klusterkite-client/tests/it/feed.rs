@@ -232,6 +232,24 @@ fn unlisting_names_the_version_in_the_path() {
 }
 
 #[test]
+fn pins_go_to_our_feed_and_nowhere_else() {
+    let pins = [(id("Acme.Orders"), version("1.4"))];
+    let server = feed(|_, _| Reply::new(204, ""));
+    assert!(client(&server).pins_replace("a b", &pins).unwrap());
+    let request = server.requests().pop().unwrap();
+    assert_eq!(
+        (request.method.as_str(), request.target.as_str()),
+        ("PUT", "/pins/a%20b")
+    );
+    assert_eq!(request.header("x-nuget-apikey"), "k3y");
+    assert_eq!(request.body, br#"[{"id":"Acme.Orders","version":"1.4.0"}]"#);
+
+    let server = Server::start(|url, _| index(url, &["PackageBaseAddress/3.0.0"]));
+    assert!(!client(&server).pins_replace("a", &pins).unwrap());
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
 fn a_feed_that_is_away_for_a_moment_is_asked_again() {
     let away = AtomicU32::new(2);
     let server = feed(move |_, _| {
