@@ -1,0 +1,207 @@
+//! The launcher's own log and the output of the host, on stdout and stderr.
+//!
+//! One thread writes. A sink that is slow or stuck must not stop the node, so lines are dropped,
+//! and counted, when too many wait.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use crate::cycle::Level;
+
+/// Lines that may wait to be written: a burst at a crash; at the longest line this is 1 MiB.
+const LINES_MAX: usize = 128;
+
+/// Longest wait for a stuck sink at the end.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+const USAGE: &str = "Usage: klusterkite-launcher [CONFIG]
+
+Asks the manager what to be, fetches the packages, starts the service host,
+and starts over when it has ended.
+
+  CONFIG         configuration file, HOCON (default: ./config.hocon)
+  -h, --help     print this
+  -V, --version  print the version
+";
+
+static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+static SENDER: OnceLock<SyncSender<Job>> = OnceLock::new();
+
+/// Where a line goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Out,
+    Err,
+}
+
+enum Job {
+    Line(Stream, Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+/// Starts the writing thread; until then lines are written by whoever says them.
+pub(crate) fn start(level: Level) -> io::Result<()> {
+    LEVEL.store(level as u8, Ordering::Relaxed);
+    let (sender, receiver) = sync_channel(LINES_MAX);
+    thread::Builder::new()
+        .name("console".to_owned())
+        .spawn(move || write_all(&receiver))?;
+    let _ = SENDER.set(sender);
+    Ok(())
+}
+
+pub(crate) fn say(level: Level, text: &impl Display) {
+    if level as u8 > LEVEL.load(Ordering::Relaxed) {
+        return;
+    }
+    let name = match level {
+        Level::Error => "ERROR",
+        Level::Warn => "WARN",
+        Level::Info => "INFO",
+        Level::Debug => "DEBUG",
+    };
+    let line = format!("{} {name} launcher: {text}\n", timestamp(SystemTime::now()));
+    forward(Stream::Err, line.into_bytes());
+}
+
+pub(crate) fn error(text: impl Display) {
+    say(Level::Error, &text);
+}
+
+pub(crate) fn warn(text: impl Display) {
+    say(Level::Warn, &text);
+}
+
+pub(crate) fn info(text: impl Display) {
+    say(Level::Info, &text);
+}
+
+/// Hands on a line, with its newline.
+pub(crate) fn forward(stream: Stream, line: Vec<u8>) {
+    let Some(sender) = SENDER.get() else {
+        return write(stream, &line);
+    };
+    match sender.try_send(Job::Line(stream, line)) {
+        Ok(()) => {}
+        Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Waits until everything said so far is written, but not for ever.
+pub(crate) fn flush() {
+    let (sender, written) = sync_channel(1);
+    if let Some(console) = SENDER.get()
+        && console.try_send(Job::Flush(sender)).is_ok()
+    {
+        let _ = written.recv_timeout(FLUSH_MAX);
+    }
+}
+
+pub(crate) fn usage() -> ExitCode {
+    write(Stream::Out, USAGE.as_bytes());
+    ExitCode::SUCCESS
+}
+
+pub(crate) fn version() -> ExitCode {
+    write(
+        Stream::Out,
+        concat!("klusterkite-launcher ", env!("CARGO_PKG_VERSION"), "\n").as_bytes(),
+    );
+    ExitCode::SUCCESS
+}
+
+pub(crate) fn usage_error(option: &str) -> ExitCode {
+    write(
+        Stream::Err,
+        format!("unknown option `{option}`\n\n{USAGE}").as_bytes(),
+    );
+    ExitCode::from(2)
+}
+
+fn write_all(receiver: &Receiver<Job>) {
+    for job in receiver {
+        match job {
+            Job::Line(stream, line) => write(stream, &line),
+            Job::Flush(done) => {
+                let _ = done.send(());
+            }
+        }
+        let dropped = DROPPED.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            let text =
+                format!("{dropped} lines were dropped: nobody reads the output fast enough\n");
+            write(Stream::Err, text.as_bytes());
+        }
+    }
+}
+
+fn write(stream: Stream, line: &[u8]) {
+    // There is nowhere to report that the log cannot be written.
+    let _ = match stream {
+        Stream::Out => {
+            let mut out = io::stdout().lock();
+            out.write_all(line).and_then(|()| out.flush())
+        }
+        Stream::Err => io::stderr().lock().write_all(line),
+    };
+}
+
+/// Writes a time as RFC 3339 in UTC, with milliseconds.
+fn timestamp(time: SystemTime) -> String {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let seconds = since.as_secs();
+    let (year, month, day) = date_of(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let milliseconds = since.subsec_millis();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+}
+
+/// Returns year, month and day of a number of days since 1970-01-01, in the Gregorian calendar.
+fn date_of(days: u64) -> (u64, u64, u64) {
+    // Years that begin in March: the leap day is the last one. 719,468 days before 1970 is
+    // 0000-03-01; 400 years have 146,097 days.
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_rfc_3339() {
+        for (milliseconds, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_763_826_000_123, "2025-11-22T15:40:00.123Z"),
+            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
+            assert_eq!(timestamp(time), expected);
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! The shell around the cycle: one loop takes events, asks the cycle what to do, and does it.
+//!
+//! Whatever takes long runs in a thread of its own and reports by an event. Children are started
+//! and reaped by the loop's thread only.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use klusterkite_install::{Cancel, ContentStore, file, read_release};
+use klusterkite_wire::Secret;
+use klusterkite_wire::service_directory::{NODE_TOKEN, START_SETTINGS};
+use klusterkite_wire::socket::{HostMessage, LauncherMessage};
+use klusterkite_wire::start::{
+    CrashReport, NodeTokenRequest, PackageReference, StartConfiguration,
+};
+use rustix::process::{getpid, set_child_subreaper};
+
+use crate::config::{Config, variable_of};
+use crate::console;
+use crate::cycle::{Action, Cycle, Event, Install, Moment, Next, Origin, ReleaseNumber};
+use crate::directory::{Directory, FILE_MODE, Identity, SECRET_MODE};
+use crate::event::{EVENTS_MAX, RunNumber, Sender, ShellEvent};
+use crate::host::{self, Host, program_path};
+use crate::manager::Manager;
+use crate::node_token::TokenJob;
+use crate::random;
+use crate::release::Releases;
+use crate::signals;
+use crate::socket::{Replies, Socket};
+use crate::tree;
+
+mod start_settings;
+mod work;
+
+/// Longest wait for an event, so that a deadline on the monotonic clock is not missed for long
+/// after the machine slept.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
+
+/// Exit code of a wrong configuration.
+const CONFIGURATION_ERROR: u8 = 2;
+
+/// Names the directory that outlives restarts to the node's processes.
+const DATA_VARIABLE: &str = "KLUSTERKITE_DATA";
+
+/// Runs until a signal or the stop action ends it.
+pub(crate) fn run(config_path: &Path) -> ExitCode {
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let config = match Config::load(config_path, &environment) {
+        Ok(config) => config,
+        Err(errors) => {
+            for error in &errors {
+                console::error(format_args!("configuration: {error}"));
+            }
+            return ExitCode::from(CONFIGURATION_ERROR);
+        }
+    };
+    let ended = Launcher::start(config).and_then(Launcher::run);
+    if let Err(error) = &ended {
+        console::error(format_args!("{error:#}"));
+    }
+    console::flush();
+    if matches!(ended, Ok(true)) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+struct Launcher {
+    config: Config,
+    directory: Directory,
+    identity: Identity,
+    manager: Arc<Manager>,
+    releases: Releases,
+    cycle: Cycle,
+    sender: Sender,
+    receiver: Receiver<ShellEvent>,
+    started: Instant,
+    /// Number of the present or last run.
+    run: RunNumber,
+    node: Option<Node>,
+    stop_action: Option<Host>,
+    /// Manager that was asked last.
+    url: usize,
+    /// Token of the answer that is being installed.
+    answer_token: Option<Secret>,
+    /// Packages that the host let us fetch, until something that uses them runs.
+    prefetched: Vec<PackageReference>,
+    /// Whether and how well the launcher has ended.
+    exit: Option<bool>,
+}
+
+/// A running node and what belongs to its run.
+struct Node {
+    host: Host,
+    _socket: Socket,
+    /// Ends the threads of this run.
+    cancel: Cancel,
+    /// Ends the prefetch that is under way.
+    prefetch: Cancel,
+}
+
+impl Launcher {
+    fn start(config: Config) -> Result<Self> {
+        // Before any other thread, so that all of them have the signals blocked.
+        let signals = signals::block().context("cannot block signals")?;
+        console::start(config.log).context("cannot start a thread")?;
+        for key in &config.unknown_keys {
+            console::warn(format_args!(
+                "configuration: `{key}` means nothing to this version"
+            ));
+        }
+        set_child_subreaper(Some(getpid())).context("cannot adopt orphaned processes")?;
+        let directory = Directory::open(&config.working_directory)?;
+        let identity = directory.identity()?;
+        let (state, next) = (directory.load_state()?, directory.load_next()?);
+        let store = ContentStore::open(directory.store())?;
+        let (sender, receiver) = sync_channel(EVENTS_MAX);
+        signals::start(signals, sender.clone()).context("cannot start a thread")?;
+        let manager = Arc::new(Manager::new(&config));
+        let releases = Releases {
+            directory: directory.releases(),
+            store,
+            runtime: config.runtime.clone(),
+            fallback: config.fallback.clone(),
+            feed_credential_file: config.feed_credential_file.clone(),
+            connect_timeout: config.connect_timeout,
+        };
+        let cycle = Cycle::new(config.policy.clone(), state, next);
+        Ok(Self {
+            config,
+            directory,
+            identity,
+            manager,
+            releases,
+            cycle,
+            sender,
+            receiver,
+            started: Instant::now(),
+            run: RunNumber(0),
+            node: None,
+            stop_action: None,
+            url: 0,
+            answer_token: None,
+            prefetched: Vec::new(),
+            exit: None,
+        })
+    }
+
+    /// Runs the cycle; returns whether it ended well.
+    fn run(mut self) -> Result<bool> {
+        console::info(format_args!(
+            "launcher {} of node {}, container type `{}`, runtime `{}`",
+            env!("CARGO_PKG_VERSION"),
+            self.identity.node_id,
+            self.config.container_type,
+            self.config.runtime
+        ));
+        if self.end_left_overs()? {
+            return Ok(true);
+        }
+        let actions = self.cycle.begin(self.now());
+        self.perform(actions);
+        while self.exit.is_none() {
+            let wait = self.cycle.deadline().map_or(LOOK_EVERY, |deadline| {
+                deadline
+                    .saturating_sub(self.started.elapsed())
+                    .min(LOOK_EVERY)
+            });
+            match self.receiver.recv_timeout(wait) {
+                Ok(event) => self.on(event),
+                Err(RecvTimeoutError::Timeout) => self.feed(Event::Tick),
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the loop holds a sender"),
+            }
+        }
+        kill_tree();
+        Ok(self.exit == Some(true))
+    }
+
+    /// Takes down what a launcher that was killed has left in this directory, so that ports and
+    /// files are free. Returns whether a signal came meanwhile.
+    fn end_left_overs(&self) -> Result<bool> {
+        let mut told_to_stop = false;
+        let mut hurry = || {
+            while let Ok(event) = self.receiver.try_recv() {
+                told_to_stop |= matches!(event, ShellEvent::StopSignal);
+            }
+            told_to_stop
+        };
+        let grace = self.config.policy.stop_grace;
+        let count = tree::end_left_overs(self.identity.node_id.as_str(), grace, &mut hurry)
+            .context("cannot end what the last launcher of this directory has left")?;
+        if count > 0 {
+            console::warn(format_args!(
+                "the last launcher of this directory was killed: {count} processes that it left were ended"
+            ));
+        }
+        Ok(told_to_stop)
+    }
+
+    fn now(&self) -> Moment {
+        let unix = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Moment {
+            monotonic: self.started.elapsed(),
+            unix_milliseconds: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+            random: random::number(),
+        }
+    }
+
+    fn on(&mut self, event: ShellEvent) {
+        match event {
+            ShellEvent::StopSignal => self.feed(Event::StopSignal),
+            ShellEvent::ChildrenChanged => self.reap(),
+            ShellEvent::Answered(answer) => self.feed(Event::Answered(answer)),
+            ShellEvent::Installed(Ok(release)) => self.feed(Event::Installed(release)),
+            ShellEvent::Installed(Err(reason)) => self.feed(Event::NotInstalled(reason)),
+            ShellEvent::Host {
+                run,
+                message,
+                replies,
+            } => {
+                if run == self.run && self.node.is_some() {
+                    self.on_host(message, &replies);
+                }
+            }
+            ShellEvent::TokenWritten {
+                run,
+                failure_reported,
+            } => {
+                if run == self.run && failure_reported {
+                    self.feed(Event::FailureReported);
+                }
+            }
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        let actions = self.cycle.handle(event, self.now());
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        let mut queue = VecDeque::from(actions);
+        while let Some(action) = queue.pop_front() {
+            match self.act(action) {
+                Ok(None) => {}
+                Ok(Some(event)) => queue.extend(self.cycle.handle(event, self.now())),
+                Err(error) => {
+                    console::error(format_args!("{error:#}"));
+                    // Nothing may start on state that a crash would forget.
+                    let starts = |action: &Action| {
+                        matches!(
+                            action,
+                            Action::Ask { .. } | Action::Install(_) | Action::Run { .. }
+                        )
+                    };
+                    if queue.iter().any(starts) {
+                        queue.clear();
+                        queue.extend(self.cycle.handle(Event::NotStored, self.now()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does one thing; the event is what came of it at once. An error is one of storing.
+    fn act(&mut self, action: Action) -> Result<Option<Event>> {
+        match action {
+            Action::StoreState => self.directory.store_state(self.cycle.state())?,
+            Action::StoreNext => self.directory.store_next(self.cycle.next())?,
+            Action::Ask { url } => {
+                self.url = url;
+                return Ok(self.start_asking(url));
+            }
+            Action::Install(what) => {
+                if let Install::Answer(start) = &what {
+                    self.answer_token.clone_from(&start.node_token);
+                }
+                return Ok(self.start_installing(what));
+            }
+            Action::Run { release, origin } => {
+                if let Err(error) = self.start_node(release, origin) {
+                    let exit = format!("could not be started: {error:#}");
+                    return Ok(Some(Event::Ended(CrashReport {
+                        exit,
+                        last_lines: Vec::new(),
+                    })));
+                }
+            }
+            Action::Terminate => {
+                if let Some(node) = &self.node
+                    && let Err(error) = node.host.terminate()
+                {
+                    console::error(format_args!("cannot stop the node: {error}"));
+                }
+            }
+            Action::Kill => kill_tree(),
+            Action::Tidy => self.tidy(),
+            Action::StartStopCommand => return Ok(self.start_stop_action()),
+            Action::Exit { success } => self.exit = Some(success),
+            Action::Say(level, text) => console::say(level, &text),
+        }
+        Ok(None)
+    }
+
+    fn start_node(&mut self, release: ReleaseNumber, origin: Origin) -> Result<()> {
+        let path = self.releases.path(release);
+        let start = read_release(&path)?.context("the release is gone")?;
+        self.run = RunNumber(self.run.0 + 1);
+        let settings = start_settings::render(
+            &start,
+            &self.identity.node_id,
+            self.cycle.state().incarnation,
+            &self.config,
+            random::number,
+        );
+        file::write_durably(&path.join(START_SETTINGS), settings.as_bytes(), FILE_MODE)?;
+
+        let token = self
+            .answer_token
+            .take()
+            .filter(|_| origin == Origin::Answer);
+        let token_path = path.join(NODE_TOKEN);
+        match &token {
+            Some(token) => {
+                file::write_durably(&token_path, token.reveal().as_bytes(), SECRET_MODE)?;
+            }
+            None => file::remove_durably(&token_path)?,
+        }
+        let target = Path::new("releases").join(release.0.to_string());
+        file::switch_link(&self.directory.current(), &target)?;
+
+        let socket = Socket::open(&path, self.run, self.sender.clone())
+            .with_context(|| format!("cannot listen in `{}`", path.display()))?;
+        let data = self.directory.data();
+        let program = program_path(&path, &start.entry_point);
+        let host = self
+            .start_child(
+                program.as_os_str(),
+                &[],
+                &path,
+                &[(DATA_VARIABLE, data.as_os_str())],
+            )
+            .with_context(|| format!("cannot run `{}`", program.display()))?;
+        let cancel = Cancel::new();
+        console::info(format_args!(
+            "started `{}` of configuration {} as process {}, release {} ({origin:?})",
+            start.node_template,
+            start.configuration_id,
+            host.pid.as_raw_nonzero(),
+            release.0
+        ));
+        if token.is_none() || self.cycle.state().failure.is_some() {
+            let token_file = token.is_none().then_some(token_path);
+            let job = self.token_job(&start, token_file, cancel.clone());
+            if let Err(error) = job.start() {
+                console::error(format_args!("cannot ask for a node token: {error}"));
+            }
+        }
+        self.node = Some(Node {
+            host,
+            _socket: socket,
+            cancel,
+            prefetch: Cancel::new(),
+        });
+        Ok(())
+    }
+
+    fn start_child(
+        &self,
+        program: &OsStr,
+        arguments: &[String],
+        directory: &Path,
+        variables: &[(&str, &OsStr)],
+    ) -> std::io::Result<Host> {
+        let mut environment = variables.to_vec();
+        environment.push((tree::MARKER, OsStr::new(self.identity.node_id.as_str())));
+        // The secret of the launcher is none of the node's business.
+        let secret = variable_of("apiClientSecret");
+        Host::start(program, arguments, directory, &environment, &[&secret])
+    }
+
+    fn token_job(
+        &self,
+        start: &StartConfiguration,
+        file: Option<std::path::PathBuf>,
+        cancel: Cancel,
+    ) -> TokenJob {
+        let state = self.cycle.state();
+        TokenJob {
+            manager: Arc::clone(&self.manager),
+            node_id: self.identity.node_id.clone(),
+            request: NodeTokenRequest {
+                node_secret: self.identity.node_secret.clone(),
+                incarnation: state
+                    .incarnation
+                    .unwrap_or(klusterkite_wire::Incarnation(0)),
+                last_incarnation: state.last_incarnation,
+                container_type: self.config.container_type.clone(),
+                runtime: self.config.runtime.clone(),
+                node_template: start.node_template.clone(),
+                configuration_id: start.configuration_id,
+                failure: state.failure.clone(),
+            },
+            file,
+            run: self.run,
+            pause: self.config.policy.away_pause,
+            sender: self.sender.clone(),
+            cancel,
+        }
+    }
+
+    fn start_stop_action(&mut self) -> Option<Event> {
+        let command = self.config.stop_action.clone().unwrap_or_default();
+        let (program, arguments) = command.split_first()?;
+        console::info(format_args!(
+            "running the stop action `{}`",
+            command.join(" ")
+        ));
+        let directory = self.directory.data();
+        match self.start_child(OsStr::new(program), arguments, &directory, &[]) {
+            Ok(child) => {
+                self.stop_action = Some(child);
+                None
+            }
+            Err(error) => {
+                console::error(format_args!("cannot run the stop action: {error}"));
+                Some(Event::StopActionEnded { success: false })
+            }
+        }
+    }
+
+    /// Takes the children that have ended.
+    fn reap(&mut self) {
+        for (pid, exit) in host::reap() {
+            if self.node.as_ref().is_some_and(|node| node.host.pid == pid) {
+                let report = self.end_node(exit);
+                self.feed(Event::Ended(report));
+            } else if self
+                .stop_action
+                .as_ref()
+                .is_some_and(|child| child.pid == pid)
+            {
+                console::info(format_args!("the stop action ended: {exit}"));
+                self.stop_action = None;
+                self.feed(Event::StopActionEnded {
+                    success: exit == "exit 0",
+                });
+            }
+        }
+    }
+
+    /// Ends what belongs to the run of a host that has ended, and what it left.
+    fn end_node(&mut self, exit: String) -> CrashReport {
+        let Some(node) = self.node.take() else {
+            return CrashReport {
+                exit,
+                last_lines: Vec::new(),
+            };
+        };
+        node.cancel.cancel();
+        node.prefetch.cancel();
+        kill_tree();
+        CrashReport {
+            exit,
+            last_lines: node.host.last_lines(),
+        }
+    }
+
+    fn on_host(&mut self, message: HostMessage, replies: &Replies) {
+        match message {
+            HostMessage::Ready => self.feed(Event::Ready),
+            HostMessage::Prefetch { order_id, next } => {
+                self.start_prefetch(order_id, *next, replies.clone());
+            }
+            HostMessage::Stopping { order_id, next } => {
+                let next = next.map(|start| Next {
+                    order_id,
+                    start: StartConfiguration {
+                        node_token: None,
+                        ..*start
+                    },
+                    back_to: self.cycle.way_back(),
+                    tries: 0,
+                });
+                let stored = match &next {
+                    Some(_) => self.directory.store_next(next.as_ref()),
+                    None => Ok(()),
+                };
+                let error = stored.as_ref().err().map(|error| format!("{error:#}"));
+                replies.send(&LauncherMessage::Stopping { order_id, error });
+                match stored {
+                    Ok(()) => self.feed(Event::Stopping { next }),
+                    Err(error) => {
+                        console::error(format_args!("cannot store what comes next: {error:#}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn tidy(&mut self) {
+        let state = self.cycle.state();
+        let next = self.cycle.next();
+        let mut keep = BTreeSet::new();
+        keep.extend(state.release);
+        keep.extend(state.good.map(|good| good.release));
+        keep.extend(next.and_then(|next| next.back_to));
+        let mut pinned = std::mem::take(&mut self.prefetched);
+        pinned.extend(
+            next.into_iter()
+                .flat_map(|next| next.start.packages.clone()),
+        );
+        if let Err(error) = self
+            .releases
+            .tidy(&keep, pinned, self.config.package_cache_bytes)
+        {
+            console::warn(format_args!("cannot tidy up: {error:#}"));
+        }
+    }
+}
+
+fn kill_tree() {
+    if let Err(error) = tree::kill_descendants() {
+        console::error(format_args!("cannot end the node's processes: {error}"));
+    }
+}

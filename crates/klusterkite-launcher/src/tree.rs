@@ -1,0 +1,211 @@
+//! Processes as `/proc` shows them: finding and killing everything that a host has started.
+//!
+//! The launcher is a subreaper (or process 1), so that whatever a host starts, in however many
+//! sessions, stays a descendant of the launcher until it ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+
+/// Set in the environment of every host; its descendants inherit it. By it a launcher finds what a
+/// killed launcher of the same directory left.
+pub(crate) const MARKER: &str = "KLUSTERKITE_LAUNCHED_BY";
+
+/// How long killed processes may take to end: uninterruptible sleep on a dead disk does not end.
+const KILL_MAX: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at `/proc`.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Largest environment that is searched for the marker.
+const ENVIRONMENT_BYTES_MAX: u64 = 2 << 20;
+
+/// One process; the start time tells it from a later one with the same id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    parent: i32,
+    start_time: u64,
+}
+
+impl Process {
+    fn read(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Self::parse(pid, &stat)
+    }
+
+    /// Parses a line of `/proc/<pid>/stat`; `None` for one that has ended and waits to be reaped.
+    fn parse(pid: i32, stat: &str) -> Option<Self> {
+        // The name in parentheses may hold anything, also parentheses and spaces.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let is_dead = matches!(*fields.first()?, "Z" | "X");
+        let parent = fields.get(1)?.parse().ok()?;
+        let start_time = fields.get(19)?.parse().ok()?;
+        (!is_dead).then_some(Self {
+            pid,
+            parent,
+            start_time,
+        })
+    }
+
+    /// Sends a signal, if this is still the process that was seen.
+    fn signal(self, signal: Signal) -> io::Result<()> {
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(());
+        };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(rustix::io::Errno::SRCH) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let same = Self::read(self.pid).is_some_and(|now| now.start_time == self.start_time);
+        if !same {
+            return Ok(());
+        }
+        match pidfd_send_signal(pidfd, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Kills all descendants of this process and waits until they have ended.
+pub(crate) fn kill_descendants() -> io::Result<()> {
+    kill_all(descendants)
+}
+
+/// Ends what a killed launcher of the same node id left: asks, waits for `grace`, kills. `hurry`
+/// ends the waiting. Returns how many processes there were.
+pub(crate) fn end_left_overs(
+    node_id: &str,
+    grace: Duration,
+    hurry: &mut dyn FnMut() -> bool,
+) -> io::Result<usize> {
+    let marker = format!("{MARKER}={node_id}");
+    let found = marked(&marker)?;
+    if found.is_empty() {
+        return Ok(0);
+    }
+    // The host knows how to stop its processes in order; whatever lost its host is asked itself.
+    let pids: BTreeSet<i32> = found.iter().map(|process| process.pid).collect();
+    for root in found
+        .iter()
+        .filter(|process| !pids.contains(&process.parent))
+    {
+        root.signal(Signal::TERM)?;
+    }
+    let deadline = Instant::now() + grace;
+    while Instant::now() < deadline && !hurry() && !marked(&marker)?.is_empty() {
+        thread::sleep(LOOK_EVERY);
+    }
+    kill_all(|| marked(&marker))?;
+    Ok(found.len())
+}
+
+/// Kills processes until none is left. They are stopped first, so that none starts another one
+/// unseen.
+fn kill_all(list: impl Fn() -> io::Result<Vec<Process>>) -> io::Result<()> {
+    let deadline = Instant::now() + KILL_MAX;
+    let mut stopped = BTreeSet::new();
+    loop {
+        let processes = list()?;
+        if processes.is_empty() {
+            return Ok(());
+        }
+        let fresh: Vec<Process> = processes
+            .iter()
+            .filter(|process| stopped.insert(**process))
+            .copied()
+            .collect();
+        for process in &fresh {
+            process.signal(Signal::STOP)?;
+        }
+        if fresh.is_empty() {
+            for process in &processes {
+                process.signal(Signal::KILL)?;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        if Instant::now() > deadline {
+            let pids: Vec<String> = processes.iter().map(|one| one.pid.to_string()).collect();
+            return Err(io::Error::other(format!(
+                "processes do not end: {}",
+                pids.join(", ")
+            )));
+        }
+    }
+}
+
+fn descendants() -> io::Result<Vec<Process>> {
+    let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
+    for process in all()? {
+        children.entry(process.parent).or_default().push(process);
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![getpid().as_raw_nonzero().get()];
+    while let Some(parent) = parents.pop() {
+        for child in children.remove(&parent).unwrap_or_default() {
+            parents.push(child.pid);
+            found.push(child);
+        }
+    }
+    Ok(found)
+}
+
+fn marked(marker: &str) -> io::Result<Vec<Process>> {
+    let own = getpid().as_raw_nonzero().get();
+    let processes = all()?.into_iter().filter(|process| process.pid != own);
+    Ok(processes
+        .filter(|process| has_marker(process.pid, marker.as_bytes()))
+        .collect())
+}
+
+fn has_marker(pid: i32, marker: &[u8]) -> bool {
+    use std::io::Read as _;
+    let mut environment = Vec::new();
+    // Another user's processes cannot be read; they are not ours either.
+    let read = fs::File::open(format!("/proc/{pid}/environ")).and_then(|file| {
+        file.take(ENVIRONMENT_BYTES_MAX)
+            .read_to_end(&mut environment)
+    });
+    read.is_ok()
+        && environment
+            .split(|byte| *byte == 0)
+            .any(|variable| variable == marker)
+}
+
+fn all() -> io::Result<Vec<Process>> {
+    let mut processes = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let pid = name.to_str().and_then(|name| name.parse().ok());
+        processes.extend(pid.and_then(Process::read));
+    }
+    Ok(processes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_does_not_confuse_the_fields() {
+        let rest = "1 10 10 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 1";
+        let stat = format!("42 (a) Z (b) S {rest}");
+        let process = Process::parse(42, &stat).unwrap();
+        assert_eq!((process.parent, process.start_time), (1, 987_654));
+        assert_eq!(Process::parse(42, &format!("42 (a) Z {rest}")), None);
+        assert_eq!(Process::parse(42, "42 (a)"), None);
+        assert_eq!(Process::parse(42, ""), None);
+    }
+
+    #[test]
+    fn the_test_itself_is_a_process() {
+        let own = getpid().as_raw_nonzero().get();
+        assert!(all().unwrap().iter().any(|process| process.pid == own));
+    }
+}
