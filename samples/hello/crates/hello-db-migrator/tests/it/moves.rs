@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use crate::fixture::{Place, kill};
 
 /// Longest wait for something that takes milliseconds.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs a query for one column of text.
 fn query(database: &Path, sql: &str) -> Vec<String> {

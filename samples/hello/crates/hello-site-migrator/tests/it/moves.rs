@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::fixture::{Place, kill};
 
 /// Longest wait for something that takes milliseconds.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 fn page(place: &Place) -> String {
     fs::read_to_string(place.resource().join("current/index.html")).unwrap()
