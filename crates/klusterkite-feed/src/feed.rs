@@ -1,6 +1,7 @@
 //! The feed itself: bytes on disk and their index, changed together.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -39,7 +40,12 @@ impl Feed {
     /// Opens the feed's directory, makes what is missing and finishes what a crash interrupted.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
         let directory = settings.directory;
-        fs::create_dir_all(&directory).map_err(Error::file("create directory", &directory))?;
+        // Whoever may not read the feed may not read its files either.
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory);
+        made.map_err(Error::file("create directory", &directory))?;
         let lock = lock(&directory)?;
         let blobs = Blobs::open(&directory, settings.free_bytes_min)?;
         let index_path = index_path(&directory);

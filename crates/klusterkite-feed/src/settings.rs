@@ -264,6 +264,26 @@ mod tests {
     }
 
     #[test]
+    fn the_example_says_what_the_defaults_are() {
+        let mut example = include_str!("../example.hocon").to_owned();
+        for name in ["OPERATOR", "MANAGER", "LAUNCHER", "ORDERS"] {
+            example = example.replace(&format!("${{FEED_{name}_KEY}}"), KEY);
+        }
+        let example = read(&example).unwrap();
+        let defaults =
+            read("listen = \"127.0.0.1:5000\", directory = data, anonymousRead = true").unwrap();
+        let numbers = |settings: &Settings| {
+            (
+                settings.limits,
+                settings.package_bytes_max,
+                settings.connections_max,
+                settings.free_bytes_min,
+            )
+        };
+        assert_eq!(numbers(&example), numbers(&defaults));
+    }
+
+    #[test]
     fn settings_that_would_not_work_are_refused_by_name() {
         let key =
             |members: &str| format!("listen = a, directory = b, keys = [{{name = a, {members}}}]");

@@ -56,6 +56,14 @@ impl IntoResponse for Refusal {
         let (status, _) = status(&self.0);
         if status.is_server_error() {
             tracing::error!(request_id, error = chain(&self.0), "request failed");
+        } else if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND) {
+            // NuGet clients ask for everything without a key first, and for what may not be there.
+            tracing::debug!(
+                request_id,
+                status = status.as_u16(),
+                reason = chain(&self.0),
+                "request refused"
+            );
         } else {
             tracing::info!(
                 request_id,
