@@ -1,17 +1,19 @@
 //! Bounds on what a text, or a set of merged texts, may ask for.
 //!
 //! Recursion is what they guard first: a thread of 2 MiB must survive every input in an unoptimised
-//! build, where one level of nesting costs up to 4 KiB of stack.
+//! build, with a third of it left for the caller.
 
 /// How deep keys and lists may nest, in a text and in a resolved value.
 ///
-/// Configurations written by people stay under 20; 128 levels leave room for generated ones.
-pub const NESTING_MAX: usize = 128;
+/// Configurations written by people stay under 20. In an unoptimised build the parser takes up to 11 KiB
+/// of stack for one level.
+pub const NESTING_MAX: usize = 100;
 
 /// How many substitutions, one leading to the next, may be followed while one value is resolved.
 ///
-/// Each step of such a chain takes several frames of the resolver.
-pub const RESOLVE_DEPTH_MAX: u32 = 400;
+/// Nested lists and objects on the way count too. Each takes several frames of the resolver, up to 7 KiB
+/// in an unoptimised build; 200 of them leave a third of a thread's 2 MiB free.
+pub const RESOLVE_DEPTH_MAX: u32 = 200;
 
 /// How many steps the resolver takes before it calls the substitutions too entangled.
 ///

@@ -18,6 +18,7 @@
 //! was hidden from outside is the same wherever it is asked for, and is remembered by its path.
 
 mod evaluate;
+mod joined;
 mod trail;
 mod tree;
 mod walk;
@@ -25,11 +26,13 @@ mod walk;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::error::Error;
-use crate::limits::{RESOLVE_DEPTH_MAX, RESOLVE_STEPS_BASE, RESOLVE_STEPS_PER_VALUE};
+use crate::limits::{
+    EXPANDED_SIZE_BYTES_MAX, RESOLVE_DEPTH_MAX, RESOLVE_STEPS_BASE, RESOLVE_STEPS_PER_VALUE,
+};
 use crate::node::ObjectNode;
 use crate::origin::Origin;
 use crate::resolve::trail::Trail;
-use crate::resolve::tree::{PathId, Tree};
+use crate::resolve::tree::{ItemId, PathId, Tree};
 use crate::value::Value;
 
 /// Resolves a whole tree.
@@ -44,8 +47,10 @@ pub(crate) fn resolve(
         tree,
         environment,
         known: HashMap::new(),
+        occurrences: HashMap::new(),
         shallowest_hit: u32::MAX,
         steps_left,
+        bytes_left: EXPANDED_SIZE_BYTES_MAX,
         depth: 0,
     };
     resolver.root()
@@ -56,9 +61,14 @@ struct Resolver<'a> {
     environment: &'a BTreeMap<String, String>,
     /// What does not depend on anything hidden.
     known: HashMap<PathId, Known>,
+    /// Values of substitutions and joined values, by occurrence. In cycles that end well they keep an
+    /// occurrence from having several values, depending on who asked first.
+    occurrences: HashMap<ItemId, Value>,
     /// The shallowest step of a trail that has hidden something since this was last reset.
     shallowest_hit: u32,
     steps_left: u64,
+    /// How much may still be copied together by joined values.
+    bytes_left: u64,
     depth: u32,
 }
 
@@ -112,6 +122,22 @@ impl Resolver<'_> {
             None => Err(Error::Limit {
                 origin: origin.clone(),
                 problem: "the substitutions are too entangled to be resolved".to_owned(),
+            }),
+        }
+    }
+
+    /// Accounts for something that is copied together.
+    fn copy(&mut self, origin: &Origin, size_bytes: usize) -> Result<(), Error> {
+        match self.bytes_left.checked_sub(size_bytes as u64) {
+            Some(left) => {
+                self.bytes_left = left;
+                Ok(())
+            }
+            None => Err(Error::Limit {
+                origin: origin.clone(),
+                problem: format!(
+                    "joined values add up to more than {EXPANDED_SIZE_BYTES_MAX} bytes"
+                ),
             }),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use indexmap::{IndexMap, IndexSet};
 
 use super::Resolver;
+use super::joined::Joined;
 use super::trail::Trail;
 use super::tree::{Content, ItemId, Part, PathId, Tree};
 use super::walk::{Element, Flow, View, unresolved};
@@ -50,6 +51,9 @@ impl Resolver<'_> {
         at: Option<PathId>,
         trail: &Trail,
     ) -> Result<Option<Value>, Error> {
+        if let Some(value) = self.occurrences.get(&id) {
+            return Ok(Some(value.clone()));
+        }
         let item = self.tree.item(id);
         let (origin, content) = (item.origin, item.content.clone());
         self.step(origin)?;
@@ -69,9 +73,13 @@ impl Resolver<'_> {
             }
             Content::Reference(reference) => {
                 let trail = self.tree.following(trail, id);
-                self.deeper(origin, |r| r.reference(reference, origin, &trail))
+                let value = self.deeper(origin, |r| r.reference(reference, origin, &trail))?;
+                Ok(self.remember_occurrence(id, value))
             }
-            Content::Join(parts) => self.deeper(origin, |r| r.join(id, &parts, trail)),
+            Content::Join(parts) => {
+                let value = self.deeper(origin, |r| r.join(id, &parts, trail))?;
+                Ok(self.remember_occurrence(id, value))
+            }
             Content::Stack(_) => {
                 let mut view = View::default();
                 self.deeper(origin, |r| {
@@ -80,6 +88,13 @@ impl Resolver<'_> {
                 })
             }
         }
+    }
+
+    fn remember_occurrence(&mut self, id: ItemId, value: Option<Value>) -> Option<Value> {
+        if let Some(value) = &value {
+            self.occurrences.insert(id, value.clone());
+        }
+        value
     }
 
     fn is_hidden(&mut self, id: ItemId, trail: &Trail) -> bool {
@@ -287,13 +302,15 @@ impl Resolver<'_> {
                     let (base, keys) = self.tree.way_to(path);
                     let mut view = View::default();
                     self.walk(base, &keys, &following, &mut view)?;
-                    joined.value(self.evaluate(&view, None, &following)?)?;
+                    let value = self.evaluate(&view, None, &following)?;
+                    self.copy(origin, joined.value(value)?)?;
                 }
                 Part::Item(part) => {
                     // What an object is made of may refer to the whole of which it is a part.
                     let is_object = matches!(self.tree.item(*part).content, Content::Object(..));
                     let trail = if is_object { trail } else { &following };
-                    joined.value(self.item(*part, None, trail)?)?;
+                    let value = self.item(*part, None, trail)?;
+                    self.copy(origin, joined.value(value)?)?;
                 }
             }
         }
@@ -315,129 +332,4 @@ fn scalar_value(origin: &Origin, scalar: &NodeKind) -> Value {
         _ => ValueKind::Null,
     };
     Value::scalar(origin.clone(), kind)
-}
-
-/// Joins resolved values: objects are merged, lists concatenated, everything else makes a string.
-struct Joined<'a> {
-    origin: &'a Origin,
-    /// Whitespace since the last value, and before the first one.
-    space: String,
-    state: State,
-}
-
-enum State {
-    Empty,
-    /// One value, which keeps its type if it stays alone.
-    Single(Value),
-    Text(String),
-    List(Vec<Value>),
-}
-
-impl<'a> Joined<'a> {
-    fn new(origin: &'a Origin) -> Self {
-        Self {
-            origin,
-            space: String::new(),
-            state: State::Empty,
-        }
-    }
-
-    fn space(&mut self, space: &str) {
-        self.space.push_str(space);
-    }
-
-    fn value(&mut self, value: Option<Value>) -> Result<(), Error> {
-        let Some(value) = value else {
-            return Ok(());
-        };
-        let space = std::mem::take(&mut self.space);
-        let text = text_of(&value);
-        self.state = match (std::mem::replace(&mut self.state, State::Empty), text) {
-            (State::Empty, Some(text)) if !space.is_empty() => State::Text(space + text),
-            (State::Empty, _) => State::Single(value),
-            (State::Text(mut joined), Some(text)) => {
-                joined.push_str(&space);
-                joined.push_str(text);
-                State::Text(joined)
-            }
-            (State::Text(_), None) => return Err(self.mismatch("a string", &value)),
-            (State::List(items), _) => State::List(self.add_to_list(items, &value)?),
-            (State::Single(left), right) => match (text_of(&left), right) {
-                (Some(left), Some(right)) => State::Text(format!("{left}{space}{right}")),
-                (None, None) => self.join_containers(left, value)?,
-                _ => return Err(self.mismatch(left.kind_name(), &value)),
-            },
-        };
-        Ok(())
-    }
-
-    fn join_containers(&self, left: Value, right: Value) -> Result<State, Error> {
-        if let (Some(low), Some(high)) = (left.as_object(), right.as_object()) {
-            let merged = merge_values(self.origin, low.fields(), high.fields())?;
-            return Ok(State::Single(merged));
-        }
-        let Some(items) = left.to_list() else {
-            return Err(self.mismatch(left.kind_name(), &right));
-        };
-        Ok(State::List(self.add_to_list(items, &right)?))
-    }
-
-    fn add_to_list(&self, mut items: Vec<Value>, right: &Value) -> Result<Vec<Value>, Error> {
-        let Some(more) = right.to_list() else {
-            return Err(self.mismatch("a list", right));
-        };
-        items.extend(more);
-        Ok(items)
-    }
-
-    fn mismatch(&self, left: &'static str, right: &Value) -> Error {
-        Error::Join {
-            origin: self.origin.clone(),
-            left,
-            right: right.kind_name(),
-        }
-    }
-
-    fn finish(self) -> Result<Option<Value>, Error> {
-        let string =
-            |text: String| Value::scalar(self.origin.clone(), ValueKind::String(Arc::from(text)));
-        match self.state {
-            State::Empty if self.space.is_empty() => Ok(None),
-            State::Empty => Ok(Some(string(self.space))),
-            State::Single(value) => Ok(Some(match text_of(&value) {
-                Some(text) if !self.space.is_empty() => string(format!("{text}{}", self.space)),
-                _ => value,
-            })),
-            State::Text(text) => Ok(Some(string(text + &self.space))),
-            State::List(items) => Value::list(self.origin.clone(), items).map(Some),
-        }
-    }
-}
-
-/// Returns what a value adds to a string; `null` adds the word.
-fn text_of(value: &Value) -> Option<&str> {
-    if value.is_null() {
-        Some("null")
-    } else {
-        value.as_text()
-    }
-}
-
-fn merge_values(
-    origin: &Origin,
-    low: &IndexMap<Key, Value>,
-    high: &IndexMap<Key, Value>,
-) -> Result<Value, Error> {
-    let mut fields = low.clone();
-    for (key, upper) in high {
-        let merged = match fields.get(key).and_then(Value::as_object) {
-            Some(lower) => match upper.as_object() {
-                Some(object) => merge_values(upper.origin(), lower.fields(), object.fields())?,
-                None => upper.clone(),
-            },
-            None => upper.clone(),
-        };
-        fields.insert(Arc::clone(key), merged);
-    }
-    Value::object(origin.clone(), fields)
 }

@@ -1,4 +1,5 @@
 //! Integration tests of the HOCON crate.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod limits;
 mod vectors;
