@@ -2,7 +2,7 @@
 //!
 //! A migrator is a program that knows where its resources are on a line of points and moves them
 //! along it, in both directions. It speaks JSON-RPC 2.0 on stdin and stdout, one message per line;
-//! stderr is its log. Implement [`Migrator`] and hand it to [`stdio::run_migrator`]:
+//! stderr is its log; `PROTOCOL.md` beside this crate's manifest describes it. Implement [`Migrator`] and hand it to [`stdio::run_migrator`]:
 //!
 //! ```no_run
 //! use klusterkite_migrator::{Answer, Migrator, Progress, Resource, stdio};

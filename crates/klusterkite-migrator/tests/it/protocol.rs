@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use expect_test::{Expect, expect};
 use klusterkite_migrator::serve::{serve_failure, serve_migrator, serve_seeder};
 use klusterkite_migrator::{Error, Failure};
-use klusterkite_wire::migrator::LINE_BYTES_MAX;
+use klusterkite_wire::migrator::{LINE_BYTES_MAX, RpcMessage};
 
 use crate::fixture::{Memory, Once};
 
@@ -280,5 +280,54 @@ fn a_reader_that_is_gone_ends_the_loop_even_inside_a_move() {
     for room in [0, 200, 300, 400] {
         let result = serve_migrator(&mut Memory::new(), input.as_bytes(), Closing(room));
         assert!(matches!(result, Err(Error::Write(_))), "{room}: {result:?}");
+    }
+}
+
+/// A generator whose numbers are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(self.0 >> 33).unwrap() % limit
+    }
+}
+
+#[test]
+fn requests_with_random_damage_get_answers_that_keep_the_protocol() {
+    let requests = [
+        HELLO.to_owned(),
+        request(2, "resources", "null"),
+        migrate(3, "db", "p2"),
+    ];
+    let text = requests.join("\n");
+    for seed in 0..3000 {
+        let mut numbers = Numbers(seed);
+        let mut input = text.clone().into_bytes();
+        for _ in 0..=numbers.below(6) {
+            let place = numbers.below(input.len());
+            match numbers.below(3) {
+                0 => input[place] = u8::try_from(numbers.below(256)).unwrap(),
+                1 => drop(input.remove(place)),
+                _ => input.insert(place, b"\n\"{}[],:0"[numbers.below(9)]),
+            }
+        }
+        let mut output = Vec::new();
+        serve_migrator(&mut Memory::new(), input.as_slice(), &mut output).unwrap();
+        let answers = output
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        for line in answers {
+            let message: RpcMessage = serde_json::from_slice(line).unwrap();
+            let kinds = [
+                message.method.is_some(),
+                message.result.is_some(),
+                message.error.is_some(),
+            ];
+            assert_eq!(kinds.iter().filter(|kind| **kind).count(), 1, "seed {seed}");
+        }
     }
 }
