@@ -12,6 +12,8 @@
 //! * [`plan`] compares releases and nodes: who needs a restart, what a container becomes, who stops next.
 //! * [`reason`] holds the words in which all of them explain themselves.
 
+pub mod check;
+mod codes;
 pub mod configuration;
 mod draw;
 mod error;

@@ -8,35 +8,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Declares [`ReasonCode`] with its text on the wire.
-macro_rules! reason_codes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// Names a reason for machines. The texts are part of the API: they are added, never changed.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-        pub enum ReasonCode {
-            $($(#[$doc])* #[serde(rename = $text)] $name,)*
-            /// A reason that only a newer release knows.
-            #[serde(other, rename = "unknown")]
-            Unknown,
-        }
+use crate::codes::text_codes;
 
-        impl ReasonCode {
-            /// Lists every code of this release.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// Returns the code's text on the wire.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text,)*
-                    Self::Unknown => "unknown",
-                }
-            }
-        }
-    };
-}
-
-reason_codes! {
+text_codes! {
+    /// Names a reason for machines. The texts are part of the API: they are added, never changed.
+    ReasonCode
     /// Only a Draft can be edited, deleted, checked or made Ready.
     NotDraft = "notDraft",
     /// Only a Ready configuration can be made Obsolete by hand.
@@ -139,12 +115,6 @@ reason_codes! {
     NoPackages = "noPackages",
     /// A package is not in the feed any more.
     PackageMissing = "packageMissing",
-}
-
-impl fmt::Display for ReasonCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
 }
 
 /// Says why something that was asked for is not done.

@@ -4,6 +4,7 @@ mod batch;
 mod build;
 
 pub use batch::Batch;
+pub(crate) use build::SECONDS_MAX;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

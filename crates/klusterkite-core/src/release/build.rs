@@ -16,7 +16,7 @@ use crate::settings::{
 };
 
 /// Longest time in rollout settings: a year. Longer ones are typing errors and would overflow somewhere.
-const SECONDS_MAX: i64 = 365 * 24 * 3600;
+pub(crate) const SECONDS_MAX: i64 = 365 * 24 * 3600;
 
 pub(super) fn release(
     id: ConfigurationId,

@@ -1,0 +1,204 @@
+//! What the check says.
+
+use serde::{Deserialize, Serialize};
+
+use super::Checked;
+use crate::codes::text_codes;
+use crate::release::FrozenPackages;
+
+/// How many findings are reported; more than an operator reads at once would only slow the page down.
+const FINDINGS_MAX: usize = 500;
+
+text_codes! {
+    /// Names a finding for machines. The texts are part of the API: they are added, never changed.
+    FindingCode
+    /// There is no node template.
+    NodeTemplatesMissing = "nodeTemplatesMissing",
+    /// There is no package.
+    PackagesMissing = "packagesMissing",
+    /// There is no seed address.
+    SeedAddressesMissing = "seedAddressesMissing",
+    /// A seed address is not `host:port`.
+    SeedAddressInvalid = "seedAddressInvalid",
+    /// There is no feed, or it is not an HTTP URL.
+    NugetFeedInvalid = "nugetFeedInvalid",
+    /// There is no runtime to resolve packages for.
+    RuntimesMissing = "runtimesMissing",
+    /// A text is not a valid id.
+    IdInvalid = "idInvalid",
+    /// Two of a kind have the same key.
+    Duplicate = "duplicate",
+    /// A number lies outside its range.
+    OutOfRange = "outOfRange",
+    /// The maximum is lower than the minimum.
+    MaximumBelowMinimum = "maximumBelowMinimum",
+    /// A template names no container type.
+    ContainerTypesMissing = "containerTypesMissing",
+    /// The entry point is not a path below the service directory.
+    EntryPointInvalid = "entryPointInvalid",
+    /// No package brings the entry point.
+    EntryPointMissing = "entryPointMissing",
+    /// A template replaces one that is in the same configuration.
+    ReplacesPresent = "replacesPresent",
+    /// Minimum equals maximum and there is no surge: no node could ever be replaced.
+    NoRoomForUpdate = "noRoomForUpdate",
+    /// The progress deadline ends before a node can become stable.
+    DeadlineTooShort = "deadlineTooShort",
+    /// There is no template of the manager, or more than one.
+    ManagerTemplateCount = "managerTemplateCount",
+    /// The manager's template allows more than one manager on a SQLite store.
+    SingleManager = "singleManager",
+    /// A version cannot be parsed.
+    VersionInvalid = "versionInvalid",
+    /// A package is not in the feed.
+    PackageNotFound = "packageNotFound",
+    /// A package needs one that is not listed.
+    DependencyMissing = "dependencyMissing",
+    /// A package needs another version of one that is listed.
+    DependencyVersion = "dependencyVersion",
+    /// A template requires no package.
+    RequirementsMissing = "requirementsMissing",
+    /// A template requires a package that is not listed.
+    RequirementNotListed = "requirementNotListed",
+    /// No template uses a package.
+    PackageUnused = "packageUnused",
+    /// A package's files cannot be used.
+    FilesInvalid = "filesInvalid",
+    /// Two packages bring the same file with different content.
+    FileCollision = "fileCollision",
+    /// A package brings a file whose name belongs to the launcher or the host.
+    FileReserved = "fileReserved",
+    /// A settings text cannot be parsed or merged.
+    ConfigurationInvalid = "configurationInvalid",
+    /// A settings text refers to a variable of the node's environment that has to exist.
+    EnvironmentRequired = "environmentRequired",
+    /// A manifest cannot be parsed or merged.
+    ManifestInvalid = "manifestInvalid",
+    /// A migrator template lists no migrator.
+    MigratorsMissing = "migratorsMissing",
+    /// A migrator is in none of the template's packages.
+    MigratorNotFound = "migratorNotFound",
+    /// There were more findings than are shown.
+    MoreFindings = "moreFindings",
+}
+
+/// Says how bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Severity {
+    /// The configuration cannot become Ready.
+    Error,
+    /// It can, and somebody should look.
+    Warning,
+}
+
+/// Says what is wrong with one part of the settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Finding {
+    /// What it is.
+    pub code: FindingCode,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Path of the setting that is to blame, such as `nodeTemplates["web"].rollout.batch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// One sentence: what is wrong and what to do.
+    pub message: String,
+    /// Line in the text of the field, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// Column in that line, in characters from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+}
+
+/// Collects findings.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    found: Vec<Finding>,
+}
+
+impl Findings {
+    pub(super) fn error(
+        &mut self,
+        code: FindingCode,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        self.add(Severity::Error, code, field.into(), message.into());
+    }
+
+    pub(super) fn warning(
+        &mut self,
+        code: FindingCode,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) {
+        self.add(Severity::Warning, code, field.into(), message.into());
+    }
+
+    /// Names the place in the text that the last finding is about.
+    pub(super) fn at(&mut self, line: Option<u32>, column: Option<u32>) {
+        if let Some(last) = self.found.last_mut() {
+            (last.line, last.column) = (line, column);
+        }
+    }
+
+    /// Tells whether an error was found in this field already; one per field and kind is enough.
+    pub(super) fn has(&self, code: FindingCode, field: &str) -> bool {
+        self.found
+            .iter()
+            .any(|finding| finding.code == code && finding.field.as_deref() == Some(field))
+    }
+
+    /// Counts the errors so far.
+    pub(super) fn errors(&self) -> usize {
+        self.found
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .count()
+    }
+
+    pub(super) fn conclude(self, frozen: FrozenPackages) -> Result<Checked, Vec<Finding>> {
+        let mut found = self.found;
+        if !found
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
+        {
+            return Ok(Checked {
+                frozen,
+                warnings: found,
+            });
+        }
+        if found.len() > FINDINGS_MAX {
+            // Errors come first, so that none is cut off for a warning.
+            found.sort_by_key(|finding| finding.severity);
+            let more = found.len() - FINDINGS_MAX;
+            found.truncate(FINDINGS_MAX);
+            found.push(Finding {
+                code: FindingCode::MoreFindings,
+                severity: Severity::Error,
+                field: None,
+                message: format!("{more} more findings are not shown"),
+                line: None,
+                column: None,
+            });
+        }
+        Err(found)
+    }
+
+    fn add(&mut self, severity: Severity, code: FindingCode, field: String, message: String) {
+        let field = Some(field).filter(|field| !field.is_empty());
+        self.found.push(Finding {
+            code,
+            severity,
+            field,
+            message,
+            line: None,
+            column: None,
+        });
+    }
+}

@@ -1,0 +1,510 @@
+use klusterkite_nuget::{Sha256Hash, Sha512Hash};
+use serde_json::{Value, json};
+
+use super::*;
+
+const CONTEXT: CheckContext = CheckContext {
+    single_manager: true,
+};
+
+/// Describes a package: what it needs, what files it has (path and content), its manifest.
+fn facts(
+    id: &str,
+    version: &str,
+    needs: &[(&str, &str)],
+    files: &[(&str, &str)],
+    manifest: Option<&str>,
+) -> PackageFacts {
+    let dependencies: Vec<Value> = needs
+        .iter()
+        .map(|(id, range)| json!({"id": id, "range": range}))
+        .collect();
+    let files: Vec<Value> = files
+        .iter()
+        .map(|(path, content)| json!({"path": path, "size": 1, "sha256": Sha256Hash::of(content.as_bytes())}))
+        .collect();
+    serde_json::from_value(json!({
+        "id": id, "version": version, "sha512": Sha512Hash::of(id.as_bytes()), "size": 7, "listed": true,
+        "published": "2026-01-01T00:00:00Z", "dependencyGroups": [{"dependencies": dependencies}],
+        "files": files, "manifest": manifest
+    }))
+    .unwrap()
+}
+
+fn program(name: &str) -> String {
+    format!("runtimes/linux-x64/native/{name}")
+}
+
+/// A feed with our own packages and a small application.
+fn feed() -> Vec<PackageFacts> {
+    let native = |id: &str, name: &str| facts(id, "1.0.0", &[], &[(&program(name), id)], None);
+    vec![
+        native(SERVICE_PACKAGE, "klusterkite-service"),
+        native(crate::settings::MANAGER_PACKAGE, "klusterkite-manager"),
+        native(EXECUTOR_PACKAGE, "klusterkite-executor"),
+        facts(
+            "Web",
+            "1.0.0",
+            &[("Lib", "[1.0.0, 2.0.0)")],
+            &[("content/web.txt", "w")],
+            Some("config { Web { port = 1 } }"),
+        ),
+        facts("Lib", "1.0.0", &[], &[("content/lib/a.txt", "a")], None),
+        facts("Lib", "2.0.0", &[], &[("content/lib/a.txt", "a2")], None),
+        facts(
+            "Db",
+            "1.0.0",
+            &[],
+            &[],
+            Some("migrators { \"Db\" { command = [db] } }"),
+        ),
+    ]
+}
+
+/// Settings that pass, as JSON to change.
+fn settings() -> Value {
+    json!({
+        "packages": [
+            {"id": SERVICE_PACKAGE, "version": "1.0.0"}, {"id": crate::settings::MANAGER_PACKAGE, "version": "1.0.0"},
+            {"id": EXECUTOR_PACKAGE, "version": "1.0.0"}, {"id": "Web", "version": "1.0.0"},
+            {"id": "Lib", "version": "1.0.0"}, {"id": "Db", "version": "1.0.0"}],
+        "nodeTemplates": [
+            {"code": "web", "containerTypes": ["worker"], "configuration": "a = ${Web.port}",
+             "packageRequirements": [{"id": "Web"}]},
+            {"code": "clusterManager", "containerTypes": ["manager"], "maximumNeededInstances": 1, "rollout": {"surge": 0},
+             "packageRequirements": [{"id": crate::settings::MANAGER_PACKAGE}]}],
+        "migratorTemplates": [
+            {"code": "db", "configuration": "KlusterKite.NodeManager.Migrators = [Db]", "packageRequirements": [{"id": "Db"}]}],
+        "seedAddresses": ["10.0.0.5:3090"], "nugetFeed": "http://feed/v3/index.json", "runtimes": ["linux-x64"]
+    })
+}
+
+fn run(settings: Value, feed: Vec<PackageFacts>) -> Result<Checked, Vec<Finding>> {
+    let settings: Settings = serde_json::from_value(settings).unwrap();
+    let facts: FactsByPackage = feed
+        .into_iter()
+        .map(|facts| ((facts.id.clone(), facts.version.clone()), facts))
+        .collect();
+    check(&settings, &facts, CONTEXT)
+}
+
+/// Changes the settings at a JSON pointer and lists `code field` of the errors.
+fn errors_with(pointer: &str, value: Value) -> Vec<String> {
+    // Through the type, so that fields with a default can be pointed at too.
+    let settings: Settings = serde_json::from_value(settings()).unwrap();
+    let mut settings = serde_json::to_value(settings).unwrap();
+    *settings.pointer_mut(pointer).unwrap() = value;
+    errors(run(settings, feed()))
+}
+
+fn errors(outcome: Result<Checked, Vec<Finding>>) -> Vec<String> {
+    let findings = outcome.err().unwrap_or_default();
+    let errors = findings
+        .into_iter()
+        .filter(|finding| finding.severity == Severity::Error);
+    errors
+        .map(|finding| format!("{} {}", finding.code, finding.field.unwrap_or_default()))
+        .collect()
+}
+
+#[test]
+fn a_sound_configuration_freezes_exact_packages_with_ours_among_them() {
+    let checked = run(settings(), feed()).unwrap();
+    assert_eq!(checked.warnings, []);
+    let runtime = "linux-x64".parse().unwrap();
+    let ids = |packages: &crate::release::PackagesByRuntime| -> Vec<String> {
+        packages[&runtime]
+            .iter()
+            .map(|package| format!("{} {}", package.id, package.version))
+            .collect()
+    };
+    let web = &checked.frozen.node_templates[&"web".parse().unwrap()];
+    assert_eq!(
+        ids(web),
+        ["KlusterKite.Core.Service 1.0.0", "Lib 1.0.0", "Web 1.0.0"]
+    );
+    assert_eq!(web[&runtime][2].sha512, Sha512Hash::of(b"Web").to_string());
+    let db = &checked.frozen.migrator_templates[&"db".parse().unwrap()];
+    assert_eq!(
+        ids(db),
+        [
+            "Db 1.0.0",
+            "KlusterKite.NodeManager.Migrator.Executor 1.0.0"
+        ]
+    );
+}
+
+#[test]
+fn needed_names_listed_and_pinned_packages() {
+    let mut settings = settings();
+    settings["nodeTemplates"][0]["packageRequirements"][0]["specificVersion"] = json!("3.0");
+    settings["packages"][4]["version"] = json!("not a version");
+    let needed = needed(&serde_json::from_value(settings).unwrap());
+    let names: Vec<String> = needed
+        .iter()
+        .map(|(id, version)| format!("{id} {version}"))
+        .collect();
+    assert!(
+        names.contains(&"Web 3.0.0".to_owned()) && names.contains(&"Web 1.0.0".to_owned()),
+        "{names:?}"
+    );
+    assert!(
+        !names.iter().any(|name| name.starts_with("Lib")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn every_rule_of_the_settings_alone_names_its_field() {
+    for (pointer, value, expected) in [
+        (
+            "/nodeTemplates",
+            json!([]),
+            "nodeTemplatesMissing nodeTemplates",
+        ),
+        (
+            "/seedAddresses",
+            json!([]),
+            "seedAddressesMissing seedAddresses",
+        ),
+        (
+            "/seedAddresses/0",
+            json!("nonsense"),
+            "seedAddressInvalid seedAddresses[0]",
+        ),
+        (
+            "/seedAddresses/0",
+            json!("host:0"),
+            "seedAddressInvalid seedAddresses[0]",
+        ),
+        ("/nugetFeed", json!(""), "nugetFeedInvalid nugetFeed"),
+        ("/nugetFeed", json!("ftp://x"), "nugetFeedInvalid nugetFeed"),
+        ("/runtimes", json!([]), "runtimesMissing runtimes"),
+        (
+            "/runtimes",
+            json!(["linux-x64", "linux-x64"]),
+            "duplicate runtimes",
+        ),
+        (
+            "/nodeTemplates/0/code",
+            json!("a/b"),
+            "idInvalid nodeTemplates.code",
+        ),
+        (
+            "/nodeTemplates/0/code",
+            json!("clusterManager"),
+            "duplicate nodeTemplates",
+        ),
+        (
+            "/nodeTemplates/0/containerTypes",
+            json!([]),
+            "containerTypesMissing nodeTemplates[\"web\"].containerTypes",
+        ),
+        (
+            "/nodeTemplates/0/containerTypes/0",
+            json!(""),
+            "idInvalid nodeTemplates[\"web\"].containerTypes",
+        ),
+        (
+            "/nodeTemplates/0/replaces",
+            json!(["clusterManager"]),
+            "replacesPresent nodeTemplates[\"web\"].replaces",
+        ),
+        (
+            "/nodeTemplates/0/entryPoint",
+            json!("../x"),
+            "entryPointInvalid nodeTemplates[\"web\"].entryPoint",
+        ),
+        (
+            "/nodeTemplates/0/priority",
+            json!(-1.0),
+            "outOfRange nodeTemplates[\"web\"].priority",
+        ),
+        (
+            "/nodeTemplates/0/minimumRequiredInstances",
+            json!(-1),
+            "outOfRange nodeTemplates[\"web\"].minimumRequiredInstances",
+        ),
+        (
+            "/nodeTemplates/0/maximumNeededInstances",
+            json!(-1),
+            "maximumBelowMinimum nodeTemplates[\"web\"].maximumNeededInstances",
+        ),
+        (
+            "/nodeTemplates/0/rollout",
+            json!({"batch": "none"}),
+            "outOfRange nodeTemplates[\"web\"].rollout.batch",
+        ),
+        (
+            "/nodeTemplates/0/rollout",
+            json!({"startDeadlineSeconds": 0}),
+            "outOfRange nodeTemplates[\"web\"].rollout.startDeadlineSeconds",
+        ),
+        (
+            "/nodeTemplates/1/rollout/surge",
+            json!(1),
+            "singleManager nodeTemplates[\"clusterManager\"]",
+        ),
+        (
+            "/nodeTemplates/1/maximumNeededInstances",
+            json!(2),
+            "singleManager nodeTemplates[\"clusterManager\"]",
+        ),
+        (
+            "/nodeTemplates/1/packageRequirements/0/id",
+            json!("Web"),
+            "managerTemplateCount nodeTemplates",
+        ),
+    ] {
+        let found = errors_with(pointer, value.clone());
+        assert!(
+            found.contains(&expected.to_owned()),
+            "{pointer} = {value}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn every_rule_of_packages_names_its_field() {
+    for (pointer, value, expected) in [
+        ("/packages", json!([]), "packagesMissing packages"),
+        (
+            "/packages/4/id",
+            json!("no id!"),
+            "idInvalid packages[\"no id!\"]",
+        ),
+        (
+            "/packages/4/version",
+            json!("x"),
+            "versionInvalid packages[\"Lib\"]",
+        ),
+        (
+            "/packages/4/version",
+            json!("9.0.0"),
+            "packageNotFound packages[\"Lib\"]",
+        ),
+        (
+            "/packages/4/version",
+            json!("2.0.0"),
+            "dependencyVersion packages[\"Lib\"]",
+        ),
+        (
+            "/packages/4/id",
+            json!("Web"),
+            "dependencyMissing packages[\"Lib\"]",
+        ),
+        (
+            "/packages/4/id",
+            json!("web"),
+            "duplicate packages[\"web\"]",
+        ),
+        (
+            "/nodeTemplates/0/packageRequirements",
+            json!([]),
+            "requirementsMissing nodeTemplates[\"web\"].packageRequirements",
+        ),
+        (
+            "/nodeTemplates/0/packageRequirements/0/id",
+            json!("Other"),
+            "requirementNotListed nodeTemplates[\"web\"].packageRequirements[\"Other\"]",
+        ),
+        (
+            "/nodeTemplates/0/packageRequirements/0/specificVersion",
+            json!("?"),
+            "versionInvalid nodeTemplates[\"web\"].packageRequirements[\"Web\"]",
+        ),
+        (
+            "/nodeTemplates/0/packageRequirements/0/specificVersion",
+            json!("5.0.0"),
+            "packageNotFound nodeTemplates[\"web\"].packageRequirements[\"Web\"]",
+        ),
+        (
+            "/nodeTemplates/0/packageRequirements",
+            json!([{"id": "Web"}, {"id": "WEB"}]),
+            "duplicate nodeTemplates[\"web\"].packageRequirements[\"WEB\"]",
+        ),
+        (
+            "/nodeTemplates/0/packageRequirements",
+            json!([{"id": "Web"}, {"id": "Lib", "specificVersion": "2.0.0"}]),
+            "dependencyVersion nodeTemplates[\"web\"].packageRequirements[\"Web\"]",
+        ),
+        (
+            "/nodeTemplates/0/entryPoint",
+            json!("missing"),
+            "entryPointMissing nodeTemplates[\"web\"].entryPoint",
+        ),
+    ] {
+        let found = errors_with(pointer, value.clone());
+        assert!(
+            found.contains(&expected.to_owned()),
+            "{pointer} = {value}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_package_that_is_not_in_the_feed_is_reported_once() {
+    assert_eq!(
+        errors_with("/packages/4/version", json!("9.0.0")),
+        ["packageNotFound packages[\"Lib\"]"]
+    );
+}
+
+#[test]
+fn b19_texts_of_node_templates_are_parsed_without_any_migrator_template() {
+    let mut settings = settings();
+    settings["migratorTemplates"] = json!([]);
+    assert!(run(settings.clone(), feed()).is_ok());
+    settings["nodeTemplates"][0]["configuration"] = json!("a = 1\nb = {");
+    let findings = run(settings, feed()).unwrap_err();
+    let finding = findings
+        .iter()
+        .find(|finding| finding.severity == Severity::Error)
+        .unwrap();
+    assert_eq!(finding.code, FindingCode::ConfigurationInvalid);
+    assert_eq!(finding.line, Some(2), "{finding:?}");
+}
+
+#[test]
+fn b20_dependencies_for_a_framework_do_not_concern_a_node() {
+    let mut feed = feed();
+    let group =
+        json!({"targetFramework": "net9.0", "dependencies": [{"id": "Missing", "range": "1.0.0"}]});
+    feed[3]
+        .dependency_groups
+        .push(serde_json::from_value(group).unwrap());
+    assert!(run(settings(), feed).is_ok());
+}
+
+#[test]
+fn a_reference_to_nothing_is_found_before_a_node_starts() {
+    assert_eq!(
+        errors_with("/nodeTemplates/0/configuration", json!("a = ${Web.prot}")),
+        ["configurationInvalid nodeTemplates[\"web\"].configuration"]
+    );
+    let mut broken = feed();
+    broken[3].manifest = Some(
+        "processes { web { command = [${Web.nothing}] } }, config { Web.port = 1 }".to_owned(),
+    );
+    assert_eq!(
+        errors(run(settings(), broken)),
+        ["manifestInvalid nodeTemplates[\"web\"].packageRequirements[\"Web\"]"]
+    );
+}
+
+#[test]
+fn the_nodes_environment_and_the_launchers_settings_may_be_referred_to() {
+    let text = json!(
+        "a = ${?SOME_PORT}, b = ${KlusterKite.NodeManager.NodeId}, c = ${KlusterKite.Cluster.Seeds}"
+    );
+    assert!(errors_with("/nodeTemplates/0/configuration", text).is_empty());
+    let mut settings = settings();
+    settings["nodeTemplates"][0]["configuration"] = json!("a = ${SOME_PORT}");
+    let warnings = run(settings, feed()).unwrap().warnings;
+    assert_eq!(warnings[0].code, FindingCode::EnvironmentRequired);
+}
+
+#[test]
+fn migrators_have_to_be_listed_and_to_exist() {
+    let field = "migratorTemplates[\"db\"].configuration";
+    for (text, code) in [
+        ("", "migratorsMissing"),
+        ("KlusterKite.NodeManager.Migrators = []", "migratorsMissing"),
+        (
+            "KlusterKite.NodeManager.Migrators = [Db, Other]",
+            "migratorNotFound",
+        ),
+        ("KlusterKite.NodeManager.Migrators = [Db, Db]", "duplicate"),
+        (
+            "KlusterKite.NodeManager.Migrators = {}",
+            "configurationInvalid",
+        ),
+    ] {
+        let found = errors_with("/migratorTemplates/0/configuration", json!(text));
+        assert_eq!(found, [format!("{code} {field}")], "{text}");
+    }
+}
+
+#[test]
+fn two_packages_may_bring_the_same_file_only_with_the_same_content() {
+    let with = |path: &str, content: &str| {
+        let mut feed = feed();
+        feed[3] = facts(
+            "Web",
+            "1.0.0",
+            &[("Lib", "1.0.0")],
+            &[(path, content)],
+            None,
+        );
+        let mut settings = settings();
+        settings["nodeTemplates"][0]["configuration"] = json!("");
+        errors(run(settings, feed))
+    };
+    let field = "nodeTemplates[\"web\"].packageRequirements[\"Web\"]";
+    assert!(with("content/lib/a.txt", "a").is_empty());
+    assert_eq!(
+        with("content/lib/a.txt", "other"),
+        [format!("fileCollision {field}")]
+    );
+    assert_eq!(with("content/lib", "x"), [format!("fileCollision {field}")]);
+    assert_eq!(
+        with("content/lib/a.txt/b", "x"),
+        [format!("fileCollision {field}")]
+    );
+    assert_eq!(
+        with("content/Start.hocon", "x"),
+        [format!("fileReserved {field}")]
+    );
+}
+
+#[test]
+fn a_runtime_without_the_entry_point_is_left_out_with_a_warning() {
+    let mut settings = settings();
+    settings["runtimes"] = json!(["linux-x64", "linux-arm64"]);
+    let checked = run(settings, feed()).unwrap();
+    assert_eq!(
+        checked.frozen.node_templates[&"web".parse().unwrap()].len(),
+        1
+    );
+    assert!(
+        checked
+            .warnings
+            .iter()
+            .all(|warning| warning.code == FindingCode::EntryPointMissing),
+        "{:?}",
+        checked.warnings
+    );
+}
+
+#[test]
+fn what_looks_wrong_but_works_is_a_warning() {
+    let mut settings = settings();
+    settings["packages"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"id": "Extra", "version": "1.0.0"}));
+    settings["nodeTemplates"][0]["rollout"] = json!({"progressDeadlineSeconds": 20});
+    let mut feed = feed();
+    feed.push(facts("Extra", "1.0.0", &[], &[], None));
+    let warnings = run(settings, feed).unwrap().warnings;
+    let codes: Vec<FindingCode> = warnings.iter().map(|warning| warning.code).collect();
+    assert_eq!(
+        codes,
+        [FindingCode::DeadlineTooShort, FindingCode::PackageUnused]
+    );
+}
+
+#[test]
+fn everything_is_reported_at_once() {
+    let found = errors(run(json!({}), Vec::new()));
+    assert_eq!(
+        found,
+        [
+            "nodeTemplatesMissing nodeTemplates",
+            "packagesMissing packages",
+            "seedAddressesMissing seedAddresses",
+            "nugetFeedInvalid nugetFeed",
+            "runtimesMissing runtimes",
+        ]
+    );
+}
