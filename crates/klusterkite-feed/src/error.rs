@@ -138,6 +138,14 @@ pub enum Error {
         /// What was asked for.
         what: String,
     },
+    /// The path exists, but not with this method.
+    #[error("`{path}` has no method `{method}`")]
+    MethodUnknown {
+        /// The request's method.
+        method: String,
+        /// The request's path.
+        path: String,
+    },
     /// The upload is larger than the feed takes.
     #[error("the package is larger than {limit} bytes, the limit of this feed")]
     PackageTooLarge {

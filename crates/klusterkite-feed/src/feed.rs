@@ -1,5 +1,6 @@
 //! The feed itself: bytes on disk and their index, changed together.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,22 @@ impl Feed {
             self.blobs.remove(&hash)?;
             self.index.undecided_remove(&hash).await?;
             tracing::info!(sha512 = %hash, "removed the bytes of an interrupted push or purge");
+        }
+        self.warn_of_differences().await
+    }
+
+    /// Says at the start what only a person can have caused: files lost, copied or restored.
+    async fn warn_of_differences(&self) -> Result<(), Error> {
+        let files: BTreeSet<Sha512Hash> = self.blobs.list()?.into_iter().collect();
+        let rows: BTreeSet<Sha512Hash> = self.index.all_hashes().await?.into_iter().collect();
+        let unknown = files.difference(&rows).count();
+        let missing = rows.difference(&files).count();
+        if unknown + missing > 0 {
+            tracing::warn!(
+                unknown,
+                missing,
+                "files and index differ; run `klusterkite-feed check`"
+            );
         }
         Ok(())
     }
@@ -273,4 +290,147 @@ pub(crate) fn inspect(
         manifest,
         files,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use klusterkite_nuget::{Nuspec, PackageBuilder};
+    use klusterkite_wire::Secret;
+
+    use super::*;
+    use crate::keys::Scope;
+
+    async fn open(directory: &Path) -> Feed {
+        let settings = Settings {
+            listen: String::new(),
+            directory: directory.to_owned(),
+            public_url: None,
+            keys: Keys::new(Vec::new(), true),
+            address_file: None,
+            package_bytes_max: 1 << 20,
+            limits: Limits::STANDARD,
+            connections_max: 1,
+            free_bytes_min: 0,
+        };
+        Feed::open(settings).await.unwrap()
+    }
+
+    fn key() -> Key {
+        Key::new(
+            "any".to_owned(),
+            &Secret::new("0123456789abcdef"),
+            BTreeSet::from([Scope::Push]),
+            None,
+        )
+    }
+
+    fn package() -> (PackageId, Version, Vec<u8>) {
+        let (id, version): (PackageId, Version) =
+            ("Acme".parse().unwrap(), "1.0.0".parse().unwrap());
+        let bytes =
+            PackageBuilder::new(Nuspec::new(id.clone(), version.clone(), "a", "b")).to_bytes();
+        (id, version, bytes.unwrap())
+    }
+
+    async fn received(feed: &Feed, bytes: &[u8]) -> Received {
+        let mut upload = feed.receive().await.unwrap();
+        upload.write(bytes).await.unwrap();
+        upload.finish().await.unwrap()
+    }
+
+    /// What is there after a restart: versions in the index, files of packages, and uploads.
+    async fn after_restart(directory: &Path) -> (usize, usize, usize) {
+        let feed = open(directory).await;
+        let versions = feed.index.versions(&package().0).await.unwrap().len();
+        assert!(feed.index.undecided().await.unwrap().is_empty());
+        let uploads = fs::read_dir(directory.join("incoming")).unwrap().count();
+        (versions, feed.blobs.list().unwrap().len(), uploads)
+    }
+
+    /// Each crash is a feed that is dropped after some of the steps of a push.
+    #[tokio::test]
+    async fn a_push_that_stops_after_any_step_is_whole_or_absent() {
+        let bytes = package().2;
+        for steps in 0..4 {
+            let directory = tempfile::tempdir().unwrap();
+            let feed = open(directory.path()).await;
+            let received = received(&feed, &bytes).await;
+            let package = inspect(
+                received.open().unwrap(),
+                received.sha512,
+                received.size,
+                SystemTime::now(),
+                &Limits::STANDARD,
+            )
+            .unwrap();
+            let mut received = Some(received);
+            if steps >= 1 {
+                feed.index.undecided_add(&package.sha512).await.unwrap();
+            }
+            if steps >= 2 {
+                feed.blobs.keep(received.take().unwrap()).unwrap();
+            }
+            if steps >= 3 {
+                feed.index.insert(&package).await.unwrap();
+            }
+            // A killed process runs no destructors.
+            std::mem::forget(received);
+            drop(feed);
+            let expected = if steps == 3 { (1, 1, 0) } else { (0, 0, 0) };
+            assert_eq!(
+                after_restart(directory.path()).await,
+                expected,
+                "after {steps} steps"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_purge_that_stops_after_any_step_is_finished_at_the_next_start() {
+        let (id, version, bytes) = package();
+        for steps in 1..3 {
+            let directory = tempfile::tempdir().unwrap();
+            let feed = open(directory.path()).await;
+            feed.publish(received(&feed, &bytes).await, &key())
+                .await
+                .unwrap();
+            let hash = feed.index.purge(&id, &version).await.unwrap().unwrap();
+            if steps >= 2 {
+                feed.blobs.remove(&hash).unwrap();
+            }
+            drop(feed);
+            assert_eq!(
+                after_restart(directory.path()).await,
+                (0, 0, 0),
+                "after {steps} steps"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_package_that_no_row_knows_is_kept_at_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open(directory.path()).await);
+        let (_, _, bytes) = package();
+        let path = directory
+            .path()
+            .join("blobs")
+            .join(Sha512Hash::of(&bytes).hex() + ".nupkg");
+        fs::File::create(&path).unwrap().write_all(&bytes).unwrap();
+        assert_eq!(after_restart(directory.path()).await, (0, 1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_push_that_fails_in_the_index_leaves_no_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let feed = open(directory.path()).await;
+        feed.index.break_packages().await;
+        let received = received(&feed, &package().2).await;
+        let error = feed.publish(received, &key()).await.unwrap_err();
+        assert!(matches!(error, Error::Index { .. }), "{error}");
+        assert!(feed.blobs.list().unwrap().is_empty());
+        assert!(feed.index.undecided().await.unwrap().is_empty());
+    }
 }

@@ -4,6 +4,7 @@ mod answer;
 mod browse;
 mod fetch;
 mod links;
+mod multipart;
 mod problem;
 mod publish;
 
@@ -27,7 +28,7 @@ const PINS_BYTES_MAX: usize = 8 << 20;
 ///
 /// Every route but `/healthz` needs a key with a scope, also routes that do not exist.
 pub fn app(feed: Arc<Feed>) -> Router {
-    // NuGet clients add a slash to the address that they push to.
+    // NuGet clients add a slash to the address that they push to. The handler counts what it reads.
     let push = put(publish::push).layer(DefaultBodyLimit::disable());
     Router::new()
         .route("/v3/index.json", get(links::service_index))
@@ -62,6 +63,7 @@ pub fn app(feed: Arc<Feed>) -> Router {
         .method_not_allowed_fallback(answer::no_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&feed), authorize))
         .route("/healthz", get(fetch::health))
+        .layer(middleware::from_fn(answer::only_problems))
         .layer(middleware::from_fn(answer::log))
         .with_state(feed)
 }
@@ -84,7 +86,7 @@ async fn authorize(
             Ok(next.run(request).await)
         }
         Err(error) => {
-            answer::drain(request.into_body()).await;
+            answer::drain(&mut request.into_body().into_data_stream()).await;
             Err(error.into())
         }
     }

@@ -127,6 +127,13 @@ impl Index {
             .map_err(Error::index("begin a change of"))
     }
 
+    /// Makes every further insert fail, as a broken disk would.
+    #[cfg(test)]
+    pub(crate) async fn break_packages(&self) {
+        let trigger = "CREATE TRIGGER broken BEFORE INSERT ON packages BEGIN SELECT RAISE(ABORT, 'broken'); END";
+        sqlx::raw_sql(trigger).execute(&self.pool).await.unwrap();
+    }
+
     /// Answers if the index can be read.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
         let answer = sqlx::query("SELECT 1 FROM packages LIMIT 1")

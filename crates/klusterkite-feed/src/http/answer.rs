@@ -4,14 +4,17 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::BodyDataStream;
 use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use hyper::ext::ReasonPhrase;
+use klusterkite_wire::Problem;
 use klusterkite_wire::problem::PROBLEM_MEDIA_TYPE;
 use serde::Serialize;
 
@@ -26,6 +29,9 @@ const REASON_CHARS_MAX: usize = 250;
 /// connection, and for how long at most. Beyond that the connection is closed.
 const DRAIN_BYTES: usize = 64 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// The longest refusal of the framework that is read to be repeated; they are one sentence.
+const FRAMEWORK_TEXT_BYTES_MAX: usize = 4096;
 
 /// A JSON document that clients must ask for again: a pushed version is to be seen at once.
 pub(super) struct Json<T>(pub(super) T);
@@ -116,12 +122,11 @@ fn next_request_id() -> String {
     format!("{:08x}-{number:x}", *PROCESS as u32)
 }
 
-/// Reads and forgets a body that nobody wants, within bounds.
-pub(super) async fn drain(body: Body) {
-    let mut chunks = body.into_data_stream();
+/// Reads and forgets what is left of a body that nobody wants, within bounds.
+pub(super) async fn drain(body: &mut BodyDataStream) {
     let reading = async {
         let mut left = DRAIN_BYTES;
-        while let Some(Ok(chunk)) = chunks.next().await {
+        while let Some(Ok(chunk)) = body.next().await {
             left = left.saturating_sub(chunk.len());
             if left == 0 {
                 break;
@@ -135,19 +140,47 @@ pub(super) async fn drain(body: Body) {
 /// Answers paths that the feed does not have.
 pub(super) async fn no_route(request: Request) -> Refusal {
     let what = format!("`{}`", request.uri().path());
-    drain(request.into_body()).await;
+    drain(&mut request.into_body().into_data_stream()).await;
     Error::NotFound { what }.into()
 }
 
 /// Answers methods that a path does not have.
 pub(super) async fn no_method(request: Request) -> Refusal {
-    let what = format!(
-        "method `{}` for `{}`",
-        request.method(),
-        request.uri().path()
+    let (method, path) = (
+        request.method().to_string(),
+        request.uri().path().to_owned(),
     );
-    drain(request.into_body()).await;
-    Error::NotFound { what }.into()
+    drain(&mut request.into_body().into_data_stream()).await;
+    Error::MethodUnknown { method, path }.into()
+}
+
+/// Makes problems of the refusals that the framework itself answers (paths and queries that are
+/// not UTF-8, bodies that are too large).
+pub(super) async fn only_problems(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == PROBLEM_MEDIA_TYPE);
+    if !status.is_client_error() || is_problem {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, FRAMEWORK_TEXT_BYTES_MAX)
+        .await
+        .unwrap_or_default();
+    let detail = match String::from_utf8_lossy(&text).trim() {
+        "" => format!("the feed cannot answer this: {status}"),
+        text => text.to_owned(),
+    };
+    let problem = Problem::new(status.as_u16(), "badRequest", detail);
+    let body = serde_json::to_vec(&problem).expect("a problem has only text keys");
+    parts
+        .headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_MEDIA_TYPE));
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, body.into())
 }
 
 /// Logs each request with its answer.

@@ -20,6 +20,7 @@ pub(super) fn status(error: &Error) -> (StatusCode, &'static str) {
         Error::PackageInvalid(_) => (StatusCode::BAD_REQUEST, "packageInvalid"),
         Error::ManifestInvalid { .. } => (StatusCode::BAD_REQUEST, "manifestInvalid"),
         Error::NotFound { .. } => (StatusCode::NOT_FOUND, "notFound"),
+        Error::MethodUnknown { .. } => (StatusCode::METHOD_NOT_ALLOWED, "methodUnknown"),
         Error::VersionExists { .. } => (StatusCode::CONFLICT, "versionExists"),
         Error::VersionPurged { .. } => (StatusCode::CONFLICT, "versionPurged"),
         Error::VersionPinned { .. } => (StatusCode::CONFLICT, "versionPinned"),

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
-use axum::extract::{FromRequest as _, Multipart, Path, RawQuery, Request, State};
+use axum::body::BodyDataStream;
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::LOCATION;
+use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use klusterkite_nuget::{PackageId, Version};
 use serde::Deserialize;
 
@@ -15,8 +17,10 @@ use super::Writer;
 use super::answer::{Refusal, drain};
 use super::fetch::{parse_id, parse_version};
 use super::links::Links;
+use super::multipart::FirstPart;
 use crate::Error;
 use crate::blobs::Received;
+use crate::error::chain;
 use crate::feed::Feed;
 
 /// How long a client may pause in the middle of an upload.
@@ -45,67 +49,42 @@ pub(super) async fn push(
 /// Writes the first part of the body to disk: names differ between clients, further parts have no
 /// meaning in the protocol.
 async fn receive(feed: &Feed, request: Request) -> Result<Received, Error> {
-    let limit = feed.package_bytes_max;
-    let declared = request.headers().get(axum::http::header::CONTENT_LENGTH);
-    let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    // What surrounds the package in the body is some hundred bytes.
-    if declared.is_some_and(|declared| declared > limit.saturating_add(64 * 1024)) {
-        drain(request.into_body()).await;
-        return Err(Error::PackageTooLarge { limit });
-    }
-    let mut upload = match feed.receive().await {
-        Ok(upload) => upload,
-        Err(error) => {
-            drain(request.into_body()).await;
-            return Err(error);
-        }
+    let content_type = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let part = FirstPart::new(content_type.unwrap_or_default());
+    let mut body = request.into_body().into_data_stream();
+    let received = match part {
+        Ok(part) => read_part(feed, part, &mut body).await,
+        Err(error) => Err(error),
     };
+    drain(&mut body).await;
+    received
+}
 
-    let (parts, body) = request.into_parts();
-    let request = Request::from_parts(parts, body);
-    let mut multipart = Multipart::from_request(request, &())
-        .await
-        .map_err(|error| {
-            let expected =
-                "the body must be multipart/form-data with the package as its first part";
-            Error::BadRequest(format!("{expected}: {}", error.body_text()))
-        })?;
-    let broken = |reason: &dyn std::fmt::Display| Error::UploadBroken {
-        reason: reason.to_string(),
+async fn read_part(
+    feed: &Feed,
+    mut part: FirstPart,
+    body: &mut BodyDataStream,
+) -> Result<Received, Error> {
+    let broken = |reason: &str| Error::UploadBroken {
+        reason: reason.to_owned(),
     };
-    let pause = |_| broken(&"nothing came for a minute");
-    let first = tokio::time::timeout(PAUSE_MAX, multipart.next_field())
-        .await
-        .map_err(pause)?;
-    let first = first.map_err(|error| broken(&error.body_text()))?;
-    let mut part = first.ok_or_else(|| Error::BadRequest("the body has no package".to_owned()))?;
-    let mut failed = None;
-    let mut refused_bytes = 0;
-    loop {
-        let chunk = tokio::time::timeout(PAUSE_MAX, part.chunk())
-            .await
-            .map_err(pause)?;
-        let Some(chunk) = chunk.map_err(|error| broken(&error.body_text()))? else {
-            break;
-        };
-        if failed.is_none() {
-            failed = if upload.size() + chunk.len() as u64 > limit {
-                Some(Error::PackageTooLarge { limit })
-            } else {
-                upload.write(&chunk).await.err()
-            };
-        } else {
-            // Reads on a little, so that the client sees the answer.
-            refused_bytes += chunk.len() as u64;
-            if refused_bytes > limit {
-                break;
-            }
+    let limit = feed.package_bytes_max;
+    let mut upload = feed.receive().await?;
+    while !part.is_complete() {
+        let chunk = tokio::time::timeout(PAUSE_MAX, body.next()).await;
+        let chunk = chunk.map_err(|_| broken("nothing came for a minute"))?;
+        let chunk = chunk.ok_or_else(|| broken("the body has no end of the package"))?;
+        let chunk = chunk.map_err(|error| broken(&chain(&error)))?;
+        let data = part.push(&chunk)?;
+        if upload.size() + data.len() as u64 > limit {
+            return Err(Error::PackageTooLarge { limit });
         }
+        upload.write(&data).await?;
     }
-    match failed {
-        Some(error) => Err(error),
-        None => upload.finish().await,
-    }
+    upload.finish().await
 }
 
 /// Unlists a version, or purges it if the query says so.

@@ -315,3 +315,22 @@ fn a_package_without_a_manifest_is_a_package() {
         None
     );
 }
+
+#[test]
+fn every_refusal_is_a_problem_document() {
+    let feed = TestFeed::start("");
+    feed.push(&package("Acme.A", "1.0.0"));
+    let call = |method: &str, path: &str, headers: &[(&str, &str)]| {
+        let headers = [&[("X-NuGet-ApiKey", ADMIN)][..], headers].concat();
+        let answer = feed.call(method, path, &headers, Vec::new());
+        (answer.status, answer.code())
+    };
+    let nupkg = "/v3/flat/acme.a/1.0.0/acme.a.1.0.0.nupkg";
+    assert_eq!(call("GET", "/v3/flat/%FF/index.json", &[]).0, 400);
+    assert_eq!(
+        call("POST", "/v3/index.json", &[]),
+        (405, "methodUnknown".to_owned())
+    );
+    assert_eq!(call("PATCH", "/nowhere", &[]), (404, "notFound".to_owned()));
+    assert_eq!(call("GET", nupkg, &[("Range", "bytes=9999999-")]).0, 416);
+}

@@ -131,6 +131,7 @@ fn a_check_finds_lost_damaged_and_unknown_files() {
         1,
         "{statuses:?}"
     );
+    assert!(feed.log().contains("files and index differ"));
     assert!(
         feed.log()
             .contains("is missing; run `klusterkite-feed check`")
