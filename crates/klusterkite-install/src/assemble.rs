@@ -80,6 +80,31 @@ pub fn read_release(service_directory: &Path) -> Result<Option<StartConfiguratio
     }
 }
 
+/// Tells whether a service directory has every file of its packages, by size. What the store does
+/// not have, or cannot read, cannot be looked at and counts as whole: it could not be made again.
+pub fn is_whole(
+    store: &ContentStore,
+    start: &StartConfiguration,
+    runtime: &Runtime,
+    service_directory: &Path,
+) -> Result<bool, Error> {
+    for wanted in Wanted::parse_all(&start.packages)? {
+        let Some(package) = store.open_unverified(&wanted) else {
+            continue;
+        };
+        let Ok(mut package) = Package::open(BufReader::new(package), &Limits::STANDARD) else {
+            continue;
+        };
+        for asset in package.assets(runtime.as_str()).unwrap_or_default() {
+            let file = fs::metadata(service_directory.join(&asset.target_path));
+            if file.map_or(true, |file| file.len() != asset.entry.size) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
 fn fill(
     store: &ContentStore,
     start: &StartConfiguration,

@@ -14,7 +14,7 @@ mod feed;
 pub mod file;
 mod store;
 
-pub use assemble::{assemble, read_release};
+pub use assemble::{assemble, is_whole, read_release};
 pub use cancel::Cancel;
 pub use error::Error;
 pub use feed::{FeedCredential, FeedSource, FetchLimits};

@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use klusterkite_install::{
     Cancel, ContentStore, FeedCredential, FeedSource, FetchLimits, FetchProgress, assemble, file,
-    read_release,
+    is_whole, read_release,
 };
 use klusterkite_wire::Runtime;
 use klusterkite_wire::start::{PackageReference, ProgressPhase, StartConfiguration};
 
+use crate::console;
 use crate::cycle::{Install, ReleaseNumber};
-use crate::host::program_path;
 
 /// Largest fallback configuration.
 const FALLBACK_BYTES_MAX: u64 = 16 << 20;
@@ -52,10 +52,13 @@ impl Releases {
                 let path = self.path(*release);
                 let start = read_release(&path)?
                     .with_context(|| format!("release {} is gone", release.0))?;
-                let program = program_path(&path, &start.entry_point);
-                if program.is_relative() || program.is_file() {
+                if is_whole(&self.store, &start, &self.runtime, &path)? {
                     return Ok(*release);
                 }
+                console::warn(format_args!(
+                    "release {} is damaged: making it again",
+                    release.0
+                ));
                 self.make(&start, progress, cancel)
             }
         }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::slice;
 
-use klusterkite_install::{Cancel, ContentStore, Error, assemble, read_release};
+use klusterkite_install::{Cancel, ContentStore, Error, assemble, is_whole, read_release};
 use klusterkite_wire::Secret;
 use klusterkite_wire::start::{PackageReference, StartConfiguration};
 use zip::ZipWriter;
@@ -238,6 +238,24 @@ fn hostile_archives_are_refused_and_write_nothing() {
             "{what}: {error}"
         );
     }
+}
+
+#[test]
+fn a_service_directory_that_lost_a_file_is_not_whole_if_that_can_be_known() {
+    let fixture = Fixture::new();
+    let files = [("content/a", "a", false), ("content/b/c", "c", false)];
+    let packages = [fixture.add("Acme", &files)];
+    let into = fixture.assemble(&packages).unwrap();
+    let runtime = "linux-x64".parse().unwrap();
+    let is_whole = || is_whole(&fixture.store, &start(&packages), &runtime, &into).unwrap();
+    assert!(is_whole());
+    fs::write(into.join("a"), "longer").unwrap();
+    assert!(!is_whole());
+    fs::write(into.join("a"), "a").unwrap();
+    fs::remove_file(into.join("b/c")).unwrap();
+    assert!(!is_whole());
+    fs::remove_dir_all(fixture.directory.path().join("store")).unwrap();
+    assert!(is_whole(), "it could not be made again");
 }
 
 #[test]
