@@ -1,0 +1,127 @@
+//! Nodes and templates.
+
+use klusterkite_core::plan::assignment::Explanation;
+use klusterkite_core::plan::rollout::NodeStatus;
+use klusterkite_core::reason::{Operation, Waiting};
+use klusterkite_wire::link::{Endpoint, Module, ProcessReport};
+use klusterkite_wire::{
+    ConfigurationId, ContainerType, Incarnation, NodeId, Runtime, TemplateCode,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    /// Node id.
+    pub node_id: NodeId,
+    /// Template.
+    pub template: TemplateCode,
+    /// Kind of its container.
+    pub container_type: ContainerType,
+    /// Runtime (RID).
+    pub runtime: Runtime,
+    /// Configuration that it was made from.
+    pub configuration_id: ConfigurationId,
+    /// State.
+    pub status: NodeStatus,
+    /// Why it is in that state, when there is more to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// It has to restart to fit the Active configuration.
+    pub is_obsolete: bool,
+    /// Why it has to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obsolete_reason: Option<String>,
+    /// Incarnation.
+    pub incarnation: Incarnation,
+    /// Host name or IP address; empty until it has joined.
+    pub address: String,
+    /// Roles.
+    pub roles: Vec<String>,
+    /// Packages that it is made of.
+    pub modules: Vec<Module>,
+    /// HTTP endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// Processes.
+    pub processes: Vec<ProcessReport>,
+    /// Since when it is in its state, RFC 3339.
+    pub since: String,
+    /// Its container gets no new work.
+    pub cordoned: bool,
+    /// An order that is not finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<NodeOrder>,
+    /// How it crashed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_crash: Option<String>,
+    /// What can be done with it (`restart`, `drain`, `cordon`, `uncordon`).
+    #[serde(default)]
+    pub operations: Vec<Operation>,
+}
+
+/// An order to a node that is not finished.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeOrder {
+    /// `update`, `restart`, `drain`, `surplus`, `redistribution`, `templateRemoved`.
+    pub reason: String,
+    /// When it was given, RFC 3339.
+    pub ordered: String,
+    /// Configuration that comes next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_configuration_id: Option<ConfigurationId>,
+}
+
+/// Says why a node has its template.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeExplanation {
+    /// The node.
+    pub node_id: NodeId,
+    /// The decision with candidates, counts and rule; absent when it started without asking.
+    pub assignment: Option<Explanation>,
+    /// One sentence.
+    pub sentence: String,
+    /// What the manager waits for, as far as it concerns this node.
+    pub waiting_on: Vec<Waiting>,
+}
+
+/// Asks for a restart, drain or cordon.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeRequest {
+    /// Does it even when the template drops below its minimum; needs `UpgradeNode.Force`, is audited.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Counts of a template.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Template {
+    /// Template code.
+    pub code: TemplateCode,
+    /// Name for people.
+    pub name: String,
+    /// Minimum.
+    pub minimum: u32,
+    /// Maximum; absent: unlimited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum: Option<u32>,
+    /// Priority.
+    pub priority: f64,
+    /// Container types that may run it.
+    pub container_types: Vec<ContainerType>,
+    /// Ready nodes with a valid lease.
+    pub ready: u32,
+    /// Assigned or starting nodes.
+    pub starting: u32,
+    /// Nodes that have to restart to fit the Active configuration.
+    pub obsolete: u32,
+    /// Nodes with an unfinished stop order.
+    pub upgrading: u32,
+    /// Nodes whose lease ended.
+    pub unreachable: u32,
+}
