@@ -1,0 +1,165 @@
+//! The one door to the state: decide on values, commit, apply, tell.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use klusterkite_core::time::Timestamp;
+use klusterkite_store::rows::EventRow;
+use klusterkite_store::{Change, Store};
+use klusterkite_wire::LeaderEpoch;
+use klusterkite_wire::link::Members;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, broadcast, watch};
+
+use crate::clock::{Clock, wall_clock};
+use crate::config::Config;
+use crate::fault::Fault;
+use crate::state::{Draft, State};
+
+/// How many events a slow reader of the stream may be behind before it has to page the history.
+const EVENTS_BEHIND_MAX: usize = 1024;
+
+/// A cheap handle to the cluster's state and everything that acts on it.
+#[derive(Clone)]
+pub struct Cluster(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    clock: Clock,
+    store: Store,
+    epoch: LeaderEpoch,
+    state: RwLock<State>,
+    nudge: Notify,
+    events: broadcast::Sender<EventRow>,
+    members: watch::Sender<Arc<Members>>,
+}
+
+impl Cluster {
+    /// Opens the store, becomes the leader and loads the state.
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        let store = Store::open(&config.database).await?;
+        let epoch = store.leader_acquire(&holder(&config), wall_clock()).await?;
+        let snapshot = store.snapshot().await?;
+        let state = State::from_snapshot(snapshot).with_context(|| not_valid(&config.database))?;
+        let clock = Clock::start(state.newest_time());
+        Ok(Self(Arc::new(Inner {
+            clock,
+            store,
+            epoch,
+            state: RwLock::new(state),
+            nudge: Notify::new(),
+            events: broadcast::channel(EVENTS_BEHIND_MAX).0,
+            members: watch::channel(Arc::default()).0,
+            config,
+        })))
+    }
+
+    /// Returns the settings.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Returns the store, for reading histories.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Returns the epoch of this leader.
+    pub fn epoch(&self) -> LeaderEpoch {
+        self.0.epoch
+    }
+
+    /// Returns the time.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// Reads the state. The guard must not be held while waiting for anything but the state.
+    pub async fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.state.read().await
+    }
+
+    /// Decides on the state, commits the changes of the decision, applies them, and tells whoever listens.
+    ///
+    /// Nothing changes when `decide` or the commit fails. A fenced commit means that another manager
+    /// leads: the process has to end.
+    pub async fn transact<T>(
+        &self,
+        decide: impl FnOnce(&mut Draft<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut state = self.0.state.write().await;
+        let mut draft = Draft::new(&state, self.now());
+        let decided = decide(&mut draft)?;
+        let changes = draft.changes;
+        if changes.is_empty() {
+            return Ok(decided);
+        }
+        self.0.store.commit(self.0.epoch, &changes).await?;
+        let mut events = Vec::new();
+        for change in changes {
+            if let Change::EventAppend(event) = &change {
+                tracing::info!(
+                    kind = event.kind,
+                    object = event.object,
+                    "{}",
+                    event.message
+                );
+                events.push(event.clone());
+            }
+            state
+                .apply(change)
+                .expect("the decision put only releases that it had typed itself");
+        }
+        drop(state);
+        for event in events {
+            // Nobody listens: the history has it.
+            let _ = self.0.events.send(event);
+        }
+        self.0.nudge.notify_one();
+        Ok(decided)
+    }
+
+    /// Changes what only the leader knows.
+    pub async fn remember<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut *self.0.state.write().await)
+    }
+
+    /// Wakes the loop.
+    pub fn nudge(&self) {
+        self.0.nudge.notify_one();
+    }
+
+    /// Waits until somebody wakes the loop.
+    pub async fn nudged(&self) {
+        self.0.nudge.notified().await;
+    }
+
+    /// Listens to events from now on.
+    pub fn events(&self) -> broadcast::Receiver<EventRow> {
+        self.0.events.subscribe()
+    }
+
+    /// Listens to the list of ready nodes.
+    pub fn members(&self) -> watch::Receiver<Arc<Members>> {
+        self.0.members.subscribe()
+    }
+
+    /// Publishes the list of ready nodes.
+    pub(crate) fn members_publish(&self, members: Members) {
+        self.0.members.send_replace(Arc::new(members));
+    }
+}
+
+fn holder(config: &Config) -> String {
+    match &config.own {
+        Some(own) => format!("{}/{}", own.id, own.incarnation),
+        None => format!("process {}", std::process::id()),
+    }
+}
+
+fn not_valid(database: &Path) -> String {
+    format!(
+        "`{}` holds a configuration that this release cannot read",
+        database.display()
+    )
+}

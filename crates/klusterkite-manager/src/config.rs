@@ -1,0 +1,130 @@
+//! Settings of the manager: section `KlusterKite.NodeManager` of its node's settings.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use klusterkite_hocon::Config as Settings;
+use klusterkite_wire::{
+    ConfigurationId, ContainerType, Incarnation, NodeId, Runtime, TemplateCode,
+};
+
+/// Section of the settings.
+const SECTION: &str = "KlusterKite.NodeManager";
+
+/// Settings of the manager.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address that the API listens on (`Listen`).
+    pub listen: SocketAddr,
+    /// SQLite file, absolute, outside every release (`Database`).
+    pub database: PathBuf,
+    /// Credential file for the feed (`FeedCredentialFile`).
+    pub feed_credential_file: Option<PathBuf>,
+    /// Directory that outlives restarts: executors are assembled below it.
+    pub data: PathBuf,
+    /// How long an assignment counts without progress (`NewNodeJoinTimeout`, 30 s).
+    pub join_timeout: Duration,
+    /// How long an unreachable node counts (`EvictAfter`, 5 min).
+    pub evict_after: Duration,
+    /// How long nodes are unconfirmed after a start (`FailoverLease`, 120 s).
+    pub failover_lease: Duration,
+    /// Shortest life of a lease (`LeaseMinimum`, 10 s).
+    pub lease_minimum: Duration,
+    /// Part of the nodes whose loss within one lease holds all voluntary acts (`MassFailurePart`, 0.2).
+    pub mass_failure_part: f64,
+    /// The node that this manager is; absent when it runs outside a node.
+    pub own: Option<OwnNode>,
+}
+
+/// The node that runs this manager.
+#[derive(Debug, Clone)]
+pub struct OwnNode {
+    /// Node id.
+    pub id: NodeId,
+    /// Incarnation.
+    pub incarnation: Incarnation,
+    /// Template.
+    pub template: TemplateCode,
+    /// Configuration.
+    pub configuration_id: ConfigurationId,
+    /// Kind of the container.
+    pub container_type: ContainerType,
+    /// Runtime.
+    pub runtime: Runtime,
+}
+
+impl Config {
+    /// Reads the settings of a node; `data` is the directory that outlives restarts.
+    pub fn from_settings(settings: &Settings, data: PathBuf) -> Result<Self> {
+        let section = settings
+            .config(SECTION)
+            .context("the manager's settings are incomplete")?;
+        let duration = |key: &str, default: u64| -> Result<Duration> {
+            let given = section.duration_optional(key)?;
+            Ok(given.unwrap_or(Duration::from_secs(default)))
+        };
+        let listen = section.string("Listen")?;
+        let listen = listen
+            .parse()
+            .with_context(|| format!("`{SECTION}.Listen` is `{listen}`: give address:port"))?;
+        let database = PathBuf::from(section.string("Database")?);
+        ensure!(
+            database.is_absolute(),
+            "`{SECTION}.Database` is `{}`: give an absolute path outside every release",
+            database.display()
+        );
+        let mass_failure_part = section.string_optional("MassFailurePart")?;
+        let mass_failure_part: f64 = mass_failure_part.as_deref().unwrap_or("0.2").parse()?;
+        ensure!(
+            (0.0..=1.0).contains(&mass_failure_part),
+            "`{SECTION}.MassFailurePart` is {mass_failure_part}: give a part between 0 and 1"
+        );
+        Ok(Self {
+            listen,
+            database,
+            feed_credential_file: section
+                .string_optional("FeedCredentialFile")?
+                .map(PathBuf::from),
+            data,
+            join_timeout: duration("NewNodeJoinTimeout", 30)?,
+            evict_after: duration("EvictAfter", 300)?,
+            failover_lease: duration("FailoverLease", 120)?,
+            lease_minimum: duration("LeaseMinimum", 10)?,
+            mass_failure_part,
+            own: own_node(&section)?,
+        })
+    }
+}
+
+impl Config {
+    /// Returns the runtime (RID) of this machine.
+    pub fn runtime(&self) -> Runtime {
+        match &self.own {
+            Some(own) => own.runtime.clone(),
+            None => RUNTIME.parse().expect("it is a constant"),
+        }
+    }
+}
+
+/// Runtime that this program was built for.
+const RUNTIME: &str = if cfg!(target_arch = "aarch64") {
+    "linux-arm64"
+} else {
+    "linux-x64"
+};
+
+fn own_node(section: &Settings) -> Result<Option<OwnNode>> {
+    let Some(id) = section.string_optional("NodeId")? else {
+        return Ok(None);
+    };
+    Ok(Some(OwnNode {
+        id: id.parse()?,
+        incarnation: Incarnation(section.string("Incarnation")?.parse()?),
+        template: section.string("NodeTemplate")?.parse()?,
+        configuration_id: ConfigurationId(section.integer("ConfigurationId")?),
+        container_type: section.string("ContainerType")?.parse()?,
+        runtime: section.string("Runtime")?.parse()?,
+    }))
+}

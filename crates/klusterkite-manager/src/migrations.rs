@@ -1,0 +1,343 @@
+//! Migrations: reading and moving resources, moving nodes, forward and back.
+//!
+//! The step is always computed from what is there; the migration row holds only what was decided: the two
+//! ends, the mode, where it is going to, and whether it is held.
+
+mod calls;
+mod moving;
+mod planning;
+mod view;
+
+use klusterkite_core::plan::migration::{MigrationContext, MigrationState, Next, next};
+use klusterkite_core::plan::resources::{ResourceMove, Side};
+use klusterkite_core::reason::Refusal;
+use klusterkite_core::release::Release;
+use klusterkite_store::Change;
+use klusterkite_store::rows::{MigrationLogRow, MigrationRow};
+use klusterkite_wire::ConfigurationId;
+
+use crate::cluster::Cluster;
+use crate::fault::Fault;
+use crate::state::{Busy, Draft, State};
+
+/// The two ends of a migration, when both are known.
+pub(crate) struct Ends<'a> {
+    pub(crate) migration: &'a MigrationRow,
+    pub(crate) source: &'a Release,
+    pub(crate) destination: &'a Release,
+}
+
+impl<'a> Ends<'a> {
+    /// Returns the ends of the running migration.
+    pub(crate) fn of(state: &'a State) -> Option<Self> {
+        let migration = state.migration.as_ref()?;
+        let source = state.releases.get(&migration.from)?;
+        let destination = state.releases.get(&migration.to)?;
+        Some(Self {
+            migration,
+            source,
+            destination,
+        })
+    }
+
+    /// Returns the end that is Active now.
+    pub(crate) fn active(&self, state: &State) -> Side {
+        if state.active_id() == Some(self.migration.to) {
+            Side::Destination
+        } else {
+            Side::Source
+        }
+    }
+
+    /// Returns the release at one end.
+    pub(crate) fn release(&self, side: Side) -> &'a Release {
+        match side {
+            Side::Source => self.source,
+            Side::Destination => self.destination,
+        }
+    }
+
+    /// Computes the state of the resources, when both sides have been read.
+    pub(crate) fn resources(&self, state: &State) -> Option<MigrationState> {
+        let source = state.volatile.readings.get(&self.migration.from)?;
+        let destination = state.volatile.readings.get(&self.migration.to)?;
+        Some(MigrationState::new(
+            self.source,
+            self.destination,
+            source,
+            destination,
+        ))
+    }
+
+    /// Returns what besides the resources decides about operations.
+    pub(crate) fn context(&self, state: &State) -> MigrationContext {
+        MigrationContext {
+            active: self.active(state),
+            obsolete_nodes: obsolete_nodes(state),
+            busy: state.volatile.busy.is_some(),
+            paused: self.migration.state == "paused",
+            preparing: self.migration.state == "preparing",
+        }
+    }
+}
+
+/// Tells whether some node does not run the Active configuration.
+pub(crate) fn obsolete_nodes(state: &State) -> bool {
+    !state.volatile.obsolete.is_empty()
+}
+
+/// Appends a line to the log of a migration.
+pub(crate) fn log(draft: &mut Draft<'_>, migration_id: i64, kind: &str, message: &str) {
+    let row = MigrationLogRow {
+        id: draft.next_migration_log_id(),
+        migration_id: Some(migration_id),
+        at: draft.now.0,
+        kind: kind.to_owned(),
+        template: None,
+        migrator: None,
+        resource: None,
+        from_point: None,
+        to_point: None,
+        message: message.to_owned(),
+    };
+    draft.put(Change::MigrationLogAppend(row));
+}
+
+/// What the loop does next for resources and migration.
+enum Task {
+    Nothing,
+    Read(Vec<Release>),
+    Move(Box<(ResourceMove, Release)>),
+    Switch(Side),
+    End(Side),
+    Turn(Refusal),
+}
+
+impl Cluster {
+    /// Takes the next step of reading and moving, if there is one.
+    pub(crate) async fn migration_step(&self) -> Result<(), Fault> {
+        let now = self.now();
+        let task = self.remember(|state| next_task(state, now)).await;
+        match task {
+            Task::Nothing => Ok(()),
+            Task::Read(releases) => {
+                let cluster = self.clone();
+                tokio::spawn(async move { cluster.resources_read(releases).await });
+                Ok(())
+            }
+            Task::Move(planned) => {
+                let cluster = self.clone();
+                let (planned, release) = *planned;
+                tokio::spawn(async move { cluster.resource_move(planned, release).await });
+                Ok(())
+            }
+            Task::Switch(side) => {
+                self.transact(|draft| switch_nodes(draft, side, "manager"))
+                    .await
+            }
+            Task::End(side) => self.migration_end(side, "manager").await.map(|_| ()),
+            Task::Turn(reason) => self.transact(|draft| turn_back(draft, &reason)).await,
+        }
+    }
+}
+
+/// Chooses the next task and marks the cluster as busy with it.
+fn next_task(state: &mut State, now: klusterkite_core::time::Timestamp) -> Task {
+    if state.volatile.busy.is_some() {
+        return Task::Nothing;
+    }
+    let due = state.volatile.recheck_at.is_some_and(|at| at <= now);
+    if state.volatile.recheck || due {
+        state.volatile.recheck = false;
+        state.volatile.recheck_at = None;
+        let releases = releases_to_read(state);
+        state.volatile.busy = Some(Busy {
+            what: "reading resources".to_owned(),
+            moves: false,
+        });
+        return Task::Read(releases);
+    }
+    let task = asked_move(state).unwrap_or_else(|| automatic(state));
+    if let Task::Move(planned) = &task {
+        let key = &planned.0.key;
+        let what = format!(
+            "moving resource `{}` of `{}` to `{}`",
+            key.resource, key.migrator, planned.0.point
+        );
+        state.volatile.busy = Some(Busy { what, moves: true });
+    }
+    task
+}
+
+fn releases_to_read(state: &State) -> Vec<Release> {
+    let ids: Vec<ConfigurationId> = match &state.migration {
+        Some(migration) => vec![migration.from, migration.to],
+        None => state.active_id().into_iter().collect(),
+    };
+    ids.iter()
+        .filter_map(|id| state.releases.get(id))
+        .cloned()
+        .collect()
+}
+
+/// Takes the next move that an operator asked for.
+fn asked_move(state: &mut State) -> Option<Task> {
+    let planned = state.volatile.moves.pop_front()?;
+    let release = match Ends::of(state) {
+        Some(ends) => ends.release(planned.executor).clone(),
+        None => state.active()?.clone(),
+    };
+    Some(Task::Move(Box::new((planned, release))))
+}
+
+/// Chooses what an automatic migration does next.
+fn automatic(state: &State) -> Task {
+    let Some(ends) = Ends::of(state) else {
+        return Task::Nothing;
+    };
+    let migration = ends.migration;
+    if !migration.automatic {
+        return Task::Nothing;
+    }
+    if migration.state == "paused" {
+        return turn_when_asked(&ends);
+    }
+    if migration.state != "ready" {
+        return Task::Nothing;
+    }
+    let Some(resources) = ends.resources(state) else {
+        return Task::Nothing;
+    };
+    match next(&resources, ends.context(state), migration.goal) {
+        Next::Move(planned) => {
+            let release = ends.release(planned.executor).clone();
+            Task::Move(Box::new((planned, release)))
+        }
+        Next::UpdateNodes(side) => Task::Switch(side),
+        Next::WaitForNodes => Task::Nothing,
+        Next::Finish => Task::End(migration.goal),
+        Next::Stuck(waiting) => Task::Turn(Refusal {
+            code: waiting.code,
+            message: waiting.message,
+            params: waiting.params,
+        }),
+    }
+}
+
+/// A migration that was paused by a failure goes back when it was started so; an operator's pause stays.
+fn turn_when_asked(ends: &Ends<'_>) -> Task {
+    let migration = ends.migration;
+    let by_failure = migration.reason.as_ref();
+    match by_failure {
+        Some(reason) if migration.rollback_on_failure && migration.goal == Side::Destination => {
+            Task::Turn(reason.clone())
+        }
+        _ => Task::Nothing,
+    }
+}
+
+/// Makes one end the Active configuration: from now on the rolling update leads there.
+pub(crate) fn switch_nodes(draft: &mut Draft<'_>, side: Side, actor: &str) -> Result<(), Fault> {
+    use klusterkite_core::configuration::{
+        ConfigurationContext, ConfigurationState, Trigger, allowed,
+    };
+    let state = draft.state;
+    let Some(ends) = Ends::of(state) else {
+        return Err(calls::no_migration());
+    };
+    let (migration, now) = (ends.migration.clone(), draft.now);
+    let (to, from) = match side {
+        Side::Destination => (migration.to, migration.from),
+        Side::Source => (migration.from, migration.to),
+    };
+    let row = |id: ConfigurationId| {
+        state
+            .configurations
+            .get(&id)
+            .cloned()
+            .ok_or_else(|| Fault::not_found("configuration", id))
+    };
+    let (mut leaving, mut coming) = (row(from)?, row(to)?);
+    let context = ConfigurationContext::default();
+    let leave = match side {
+        Side::Destination => Trigger::Leave,
+        Side::Source => {
+            let ran_before = leaving.finished.is_some();
+            let before = if ran_before {
+                ConfigurationState::Archived
+            } else {
+                ConfigurationState::Ready
+            };
+            Trigger::TurnBack { before }
+        }
+    };
+    leaving.state = allowed(leaving.state, leave, &context)?;
+    leaving.finished = Some(now.0);
+    leaving.revision += 1;
+    coming.state = allowed(coming.state, Trigger::Activate, &context)?;
+    coming.started = coming.started.or(Some(now.0));
+    coming.revision += 1;
+    draft.put(Change::ConfigurationPut(leaving));
+    draft.put(Change::ConfigurationPut(coming));
+    for template in state.gates.keys() {
+        draft.put(Change::GateDelete(template.clone()));
+    }
+    let message = format!("nodes move from configuration {from} to {to}");
+    log(draft, migration.id, "nodesStarted", &message);
+    draft.event(
+        "nodesStarted",
+        actor,
+        format!("migration:{}", migration.id),
+        message,
+    );
+    Ok(())
+}
+
+/// Sends a failed automatic migration back, or holds it.
+fn turn_back(draft: &mut Draft<'_>, reason: &Refusal) -> Result<(), Fault> {
+    let Some(migration) = draft.state.migration.clone() else {
+        return Ok(());
+    };
+    let id = migration.id;
+    let goes_back = migration.rollback_on_failure && migration.goal == Side::Destination;
+    let (row, kind, what) = if goes_back {
+        let state = "ready".to_owned();
+        (
+            MigrationRow {
+                goal: Side::Source,
+                state,
+                reason: None,
+                ..migration
+            },
+            "rollback",
+            "goes back",
+        )
+    } else {
+        let state = "paused".to_owned();
+        let reason = Some(reason.clone());
+        (
+            MigrationRow {
+                state,
+                reason,
+                ..migration
+            },
+            "paused",
+            "is paused",
+        )
+    };
+    draft.put(Change::MigrationPut(row));
+    for template in draft.state.gates.keys() {
+        if goes_back {
+            draft.put(Change::GateDelete(template.clone()));
+        }
+    }
+    let message = format!("migration {id} {what}: {}", reason.message);
+    log(draft, id, kind, &message);
+    draft.event(
+        "migrationTurned",
+        "manager",
+        format!("migration:{id}"),
+        message,
+    );
+    Ok(())
+}

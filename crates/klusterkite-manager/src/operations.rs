@@ -1,0 +1,185 @@
+//! What operators ask of nodes.
+
+use klusterkite_api::cluster::Accepted;
+use klusterkite_api::nodes::NodeRequest;
+use klusterkite_core::plan::rollout::StopReason;
+use klusterkite_core::reason::{Operation, ReasonCode, Refusal};
+use klusterkite_store::Change;
+use klusterkite_store::rows::{NodeRow, OrderRowKind, RequestRow};
+use klusterkite_wire::NodeId;
+
+use crate::cluster::Cluster;
+use crate::fault::Fault;
+use crate::state::{Draft, State};
+
+impl Cluster {
+    /// Restarts a node as soon as the budget allows, or at once when forced.
+    pub async fn node_restart(
+        &self,
+        id: &NodeId,
+        request: NodeRequest,
+        actor: &str,
+    ) -> Result<Accepted, Fault> {
+        self.node_request(id, false, request, actor).await
+    }
+
+    /// Stops a node as soon as the budget allows, or at once when forced, and cordons its container.
+    pub async fn node_drain(
+        &self,
+        id: &NodeId,
+        request: NodeRequest,
+        actor: &str,
+    ) -> Result<Accepted, Fault> {
+        self.node_request(id, true, request, actor).await
+    }
+
+    async fn node_request(
+        &self,
+        id: &NodeId,
+        drain: bool,
+        NodeRequest { force }: NodeRequest,
+        actor: &str,
+    ) -> Result<Accepted, Fault> {
+        let (kind, what) = if drain {
+            ("nodeDrainAsked", "drain")
+        } else {
+            ("nodeRestartAsked", "restart")
+        };
+        self.transact(|draft| {
+            let node = draft
+                .state
+                .nodes
+                .get(id)
+                .ok_or_else(|| Fault::not_found("node", id))?;
+            stoppable(draft.state, node)?;
+            let run = node.run.as_ref().expect("a stoppable node runs");
+            let incarnation = run.incarnation;
+            draft.put(Change::RequestPut(RequestRow {
+                node_id: id.clone(),
+                drain,
+                force,
+                incarnation,
+            }));
+            let forced = if force {
+                ", whatever the minimum says"
+            } else {
+                ""
+            };
+            let message = format!("{actor} asked to {what} node `{id}`{forced}");
+            draft.event(kind, actor, format!("node:{id}"), message);
+            Ok(())
+        })
+        .await?;
+        let message =
+            format!("node `{id}` will {what} as soon as the budget of its template allows");
+        Ok(Accepted { message })
+    }
+
+    /// Gives a container no new work; what runs in it goes on.
+    pub async fn node_cordon(&self, id: &NodeId, actor: &str) -> Result<Accepted, Fault> {
+        self.node_cordoned(id, true, actor).await
+    }
+
+    /// Gives a container work again.
+    pub async fn node_uncordon(&self, id: &NodeId, actor: &str) -> Result<Accepted, Fault> {
+        self.node_cordoned(id, false, actor).await
+    }
+
+    async fn node_cordoned(
+        &self,
+        id: &NodeId,
+        cordoned: bool,
+        actor: &str,
+    ) -> Result<Accepted, Fault> {
+        let (kind, what) = if cordoned {
+            ("nodeCordoned", "cordoned")
+        } else {
+            ("nodeUncordoned", "uncordoned")
+        };
+        self.transact(|draft| {
+            let node = draft
+                .state
+                .nodes
+                .get(id)
+                .ok_or_else(|| Fault::not_found("node", id))?;
+            cordonable(node, cordoned)?;
+            draft.put(Change::NodePut(NodeRow {
+                cordoned,
+                ..node.clone()
+            }));
+            if !cordoned {
+                withdraw_drain(draft, id);
+            }
+            let message = format!("{actor} {what} the container of node `{id}`");
+            draft.event(kind, actor, format!("node:{id}"), message);
+            Ok(())
+        })
+        .await?;
+        Ok(Accepted {
+            message: format!("the container of node `{id}` is {what}"),
+        })
+    }
+}
+
+/// Forgets a drain that has not begun.
+fn withdraw_drain(draft: &mut Draft<'_>, id: &NodeId) {
+    if draft
+        .state
+        .requests
+        .get(id)
+        .is_some_and(|request| request.drain)
+    {
+        draft.put(Change::RequestDelete(id.clone()));
+    }
+}
+
+/// Lists what can be done with a node, by the rules that the calls enforce.
+pub(crate) fn operations(state: &State, node: &NodeRow) -> Vec<Operation> {
+    vec![
+        Operation::new("restart", stoppable(state, node)),
+        Operation::new("drain", stoppable(state, node)),
+        Operation::new("cordon", cordonable(node, true)),
+        Operation::new("uncordon", cordonable(node, false)),
+    ]
+}
+
+fn stoppable(state: &State, node: &NodeRow) -> Result<(), Refusal> {
+    let id = &node.id;
+    if node.run.is_none() {
+        let message = format!("nothing runs in the container of node `{id}`");
+        return Err(Refusal::new(ReasonCode::NothingChanges, message).with("node", id));
+    }
+    let mut orders = state
+        .orders
+        .values()
+        .filter(|order| order.node_id == *id && order.state.is_open());
+    let stop = orders.find_map(|order| match &order.kind {
+        OrderRowKind::Stop { reason, .. } => Some(*reason),
+        OrderRowKind::Prefetch { .. } => None,
+    });
+    match stop {
+        None => Ok(()),
+        Some(reason) => {
+            let why = if reason == StopReason::Drain {
+                "drains"
+            } else {
+                "is being replaced"
+            };
+            let message = format!("node `{id}` {why} already");
+            Err(Refusal::new(ReasonCode::Replacing, message).with("node", id))
+        }
+    }
+}
+
+fn cordonable(node: &NodeRow, cordoned: bool) -> Result<(), Refusal> {
+    if node.cordoned != cordoned {
+        return Ok(());
+    }
+    let is = if cordoned {
+        "cordoned already"
+    } else {
+        "not cordoned"
+    };
+    let message = format!("the container of node `{}` is {is}", node.id);
+    Err(Refusal::new(ReasonCode::NothingChanges, message).with("node", &node.id))
+}

@@ -1,0 +1,109 @@
+//! How long the update of a template may go without a newly stable node.
+//!
+//! The deadline is stored as the time that is left and counted on the monotonic clock, so that neither a
+//! restart of the manager nor a pause uses it up.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use klusterkite_core::plan::rollout::{Act, Outcome};
+use klusterkite_store::Change;
+use klusterkite_store::rows::{GateRow, OrderRowKind};
+use klusterkite_wire::TemplateCode;
+
+use crate::state::{Draft, State};
+
+/// The time that is left is stored when it has changed by this much.
+const STORED_EVERY: Duration = Duration::from_secs(10);
+
+/// Counts the time that passed since the last call, for every template whose update runs and is not held.
+pub(crate) fn count(state: &mut State, now: klusterkite_core::time::Timestamp, held: bool) {
+    let passed = now.since(state.volatile.progress_at);
+    state.volatile.progress_at = now;
+    let moving = moving(state);
+    state
+        .volatile
+        .progress
+        .retain(|template, _| moving.contains(template));
+    for template in moving {
+        let left = left(state, &template);
+        let passed = if held { Duration::ZERO } else { passed };
+        state
+            .volatile
+            .progress
+            .insert(template, left.saturating_sub(passed));
+    }
+}
+
+/// Returns the templates that are being updated: nodes were told to become them.
+fn moving(state: &State) -> BTreeSet<TemplateCode> {
+    let open = state.orders.values().filter(|order| order.state.is_open());
+    let targets = open.filter_map(|order| match &order.kind {
+        OrderRowKind::Stop { target, .. } => target.as_ref(),
+        OrderRowKind::Prefetch { .. } => None,
+    });
+    targets.map(|target| target.template.clone()).collect()
+}
+
+/// Returns the time that a template has left.
+fn left(state: &State, template: &TemplateCode) -> Duration {
+    if let Some(left) = state.volatile.progress.get(template) {
+        return *left;
+    }
+    let stored = state
+        .gates
+        .get(template)
+        .and_then(|gate| gate.progress_left_ms);
+    stored.map_or_else(|| whole(state, template), Duration::from_millis)
+}
+
+fn whole(state: &State, template: &TemplateCode) -> Duration {
+    let active = state
+        .active()
+        .and_then(|release| release.node_templates.get(template));
+    active.map_or(Duration::from_mins(10), |template| {
+        template.rollout.progress_deadline
+    })
+}
+
+/// Returns the templates that have a newly stable node.
+pub(crate) fn stable(state: &State, acts: &[Act]) -> BTreeSet<TemplateCode> {
+    let stable = |act: &Act| match act {
+        Act::CloseOrder {
+            node,
+            outcome: Outcome::Stable,
+            ..
+        } => {
+            let run = state.nodes.get(node)?.run.as_ref()?;
+            Some(run.template.clone())
+        }
+        _ => None,
+    };
+    acts.iter().filter_map(stable).collect()
+}
+
+/// Writes the time that is left, and all of it after a newly stable node.
+pub(crate) fn write(draft: &mut Draft<'_>, stable: &BTreeSet<TemplateCode>) {
+    let state = draft.state;
+    for (template, left) in &state.volatile.progress {
+        let gate = state.gates.get(template);
+        let stored = gate
+            .and_then(|gate| gate.progress_left_ms)
+            .map(Duration::from_millis);
+        let left = if stable.contains(template) {
+            whole(state, template)
+        } else {
+            *left
+        };
+        let is_stored = stored.is_some_and(|stored| stored.abs_diff(left) < STORED_EVERY);
+        if is_stored && !stable.contains(template) {
+            continue;
+        }
+        draft.put(Change::GatePut(GateRow {
+            template: template.clone(),
+            failed: gate.map_or(0, |gate| gate.failed),
+            reason: gate.and_then(|gate| gate.reason.clone()),
+            progress_left_ms: Some(left.as_millis() as u64),
+        }));
+    }
+}
