@@ -1,0 +1,6 @@
+//! A whole cluster of processes on one machine: `cargo xtask dev` runs it, the end-to-end tests use it.
+
+pub mod api;
+pub mod client;
+pub mod local;
+pub mod process;

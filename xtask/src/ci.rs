@@ -1,0 +1,105 @@
+//! What guards main.
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::tools::{cargo, root, run};
+
+/// Runs every stage, prints the time of each, and fails at the end when one of them failed.
+pub(crate) fn ci() -> Result<ExitCode> {
+    let mut stages = Stages::default();
+    stages.run("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
+    stages.run("tidy", || crate::tidy::tidy().map(|_| ()));
+    stages.run("clippy", || {
+        let arguments = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        run(&mut cargo(&arguments))
+    });
+    stages.run("licences", licences);
+    stages.run("test", || test().map(|_| ()));
+    stages.run("doctest", || {
+        run(&mut cargo(&[
+            "test",
+            "--workspace",
+            "--doc",
+            "--locked",
+            "--quiet",
+        ]))
+    });
+    stages.run("launcher", || crate::bench::launcher_limits(false));
+    stages.report()
+}
+
+/// Runs all tests: unit, property, scenario, conformance and end to end.
+pub(crate) fn test() -> Result<ExitCode> {
+    // The end-to-end tests start the programs of the workspace, samples included.
+    run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    run(&mut cargo(&["nextest", "run", "--workspace", "--locked"]))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks licences, duplicates and bans, when the tool is there: `cargo install cargo-deny`.
+fn licences() -> Result<()> {
+    let there = Command::new("cargo-deny").arg("--version").output();
+    if there.is_err() {
+        if std::env::var_os("CI").is_some() {
+            bail!("`cargo-deny` is missing: install it with `cargo install --locked cargo-deny`");
+        }
+        println!("skipped: `cargo-deny` is not installed");
+        return Ok(());
+    }
+    let arguments = [
+        "--offline",
+        "check",
+        "--disable-fetch",
+        "licenses",
+        "bans",
+        "sources",
+    ];
+    run(Command::new("cargo-deny")
+        .args(arguments)
+        .current_dir(root()))
+}
+
+#[derive(Default)]
+struct Stages {
+    done: Vec<(&'static str, Duration, Result<()>)>,
+}
+
+impl Stages {
+    fn run(&mut self, name: &'static str, stage: impl FnOnce() -> Result<()>) {
+        println!("== {name}");
+        let start = Instant::now();
+        let result = stage();
+        self.done.push((name, start.elapsed(), result));
+    }
+
+    fn report(self) -> Result<ExitCode> {
+        println!("\n== stages");
+        let mut failed = false;
+        for (name, time, result) in self.done {
+            match result {
+                Ok(()) => println!("{:>8.1} s  {name}", time.as_secs_f32()),
+                Err(error) => {
+                    failed = true;
+                    println!("{:>8.1} s  {name}: FAILED: {error:#}", time.as_secs_f32());
+                }
+            }
+        }
+        Ok(if failed {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}
