@@ -3,7 +3,7 @@
 //! A general zip library repairs and tolerates; for packages whose hashes are frozen, two readers
 //! that see different files in the same bytes are a danger. So everything that is ambiguous is
 //! refused: duplicate and clashing names, overlapping entries, headers that contradict each other,
-//! data before the first or between the last entry and the directory's end.
+//! and a directory that does not end where the archive's end record starts.
 
 mod directory;
 mod names;
