@@ -150,6 +150,20 @@ impl Config {
         })
     }
 
+    /// Returns an error about the value at a path, for a check that the caller makes.
+    ///
+    /// `problem` continues the sentence "`path` …".
+    pub fn error_at(&self, path: &str, problem: impl Into<String>) -> Error {
+        match self.find(path) {
+            Err(error) => error,
+            Ok((value, parsed)) => Error::BadValue {
+                origin: value.unwrap_or(&self.root).origin().clone(),
+                path: self.full_path(&parsed),
+                problem: problem.into(),
+            },
+        }
+    }
+
     /// Returns a string; numbers and booleans as they were written.
     pub fn string(&self, path: &str) -> Result<String, Error> {
         self.required(path, "a string", as_string)
@@ -256,6 +270,11 @@ impl Config {
         let path = Path::parse_at(path, self.root.origin())?;
         let prefix = self.prefix.iter().chain(path.keys()).cloned().collect();
         Ok(Self { root, prefix })
+    }
+
+    /// Returns the same object as a root: its errors name paths from here.
+    pub fn into_root(self) -> Self {
+        Self::new(self.root)
     }
 
     /// Returns the configuration without one key of its root object.

@@ -204,6 +204,7 @@ impl<'t> Parser<'t, '_> {
             match token {
                 Token::CloseBrace if braces && !(self.json && after_comma) => break,
                 Token::End if !braces => break,
+                Token::End => return Err(unexpected(&token, place, "a key or `}`")),
                 Token::Text("include") if !self.json => {
                     let included = self.include(&place)?;
                     include::put_included(&mut object, included);

@@ -1,0 +1,71 @@
+use std::error::Error as _;
+
+/// Why manifests and settings do not make a node.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The manifest of a package is wrong; the source says where and why.
+    #[error("the manifest of package `{package}` is not valid")]
+    Manifest {
+        /// The package.
+        package: String,
+        /// What is wrong.
+        source: klusterkite_hocon::Error,
+    },
+    /// The settings of the template are no HOCON.
+    #[error("the settings of the template are not valid")]
+    Template {
+        /// What is wrong.
+        source: klusterkite_hocon::Error,
+    },
+    /// The settings written by the launcher are no HOCON.
+    #[error("the start settings are not valid")]
+    Start {
+        /// What is wrong.
+        source: klusterkite_hocon::Error,
+    },
+    /// A substitution cannot be resolved, or values do not fit together.
+    #[error("the settings of the packages and of the template do not fit together")]
+    Settings {
+        /// What is wrong; its place names the text it stands in.
+        source: klusterkite_hocon::Error,
+    },
+    /// Two packages define something of the same name.
+    #[error(
+        "packages `{first}` and `{second}` both define the {kind} `{name}`; rename one of them"
+    )]
+    Duplicate {
+        /// What it is: "process", "endpoint", "migrator" or "seeder".
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The package that comes first.
+        first: String,
+        /// The package that comes second.
+        second: String,
+    },
+    /// A package is given twice.
+    #[error("package `{package}` has two manifests")]
+    DuplicatePackage {
+        /// The package, as written the second time.
+        package: String,
+    },
+    /// There is more of something than a node may have.
+    #[error("the packages of a node define more than {limit} {kind}")]
+    TooMany {
+        /// What there is too much of, in the plural.
+        kind: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
+}
+
+impl Error {
+    /// Returns the whole message, causes included, in one line.
+    pub fn full_message(&self) -> String {
+        match self.source() {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Integration tests of the manifest crate.
+
+mod assemble;
+mod parse;
