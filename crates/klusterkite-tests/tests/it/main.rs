@@ -1,4 +1,10 @@
 //! End to end: real feeds, launchers, hosts, managers, migrators, as processes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod bad_release;
+mod clock;
+mod kills;
+mod outage;
 mod story;
 mod support;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use klusterkite_tests::client::Watcher;
 
-use crate::support::{TestCluster, assert_in_order, log_of};
+use crate::support::{TestCluster, assert_in_order, log_of, wait_until_idle};
 
 #[test]
 fn the_cluster_moves_to_version_2_and_back_without_a_failed_request() {
@@ -74,7 +74,7 @@ fn the_cluster_moves_to_version_2_and_back_without_a_failed_request() {
 /// The plan tells the nodes to restart, the lowest ready count and the moves of resources.
 fn plan_names_everything(test: &TestCluster, to: i64) {
     let operator = test.operator();
-    test.wait_until_idle(&operator);
+    wait_until_idle(&operator);
     let plan = operator
         .post("/migrations/plan", json!({ "toConfigurationId": to }))
         .unwrap();

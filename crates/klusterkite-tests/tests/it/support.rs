@@ -50,42 +50,12 @@ impl TestCluster {
     /// them ready and returns its id.
     pub(crate) fn ready_version_2(&self, operator: &Operator) -> i64 {
         self.cluster.publish("0.2.0", "2.0.0").unwrap();
-        self.ready_newest(operator)
-    }
-
-    /// Copies the Active configuration with the newest packages, checks it, makes it ready.
-    pub(crate) fn ready_newest(&self, operator: &Operator) -> i64 {
-        let active = operator.get("/cluster/state").unwrap()["activeConfigurationId"].clone();
-        let copy = json!({ "copyOf": active, "newestPackages": true, "name": "next" });
-        let draft = operator.post("/configurations", copy).unwrap();
-        let id = draft["id"].as_i64().unwrap();
-        let check = operator
-            .post(&format!("/configurations/{id}/check"), json!({}))
-            .unwrap();
-        let errors = check["errors"].as_array().unwrap();
-        assert!(
-            errors.iter().all(|finding| finding["severity"] != "error"),
-            "{check:#}"
-        );
-        operator
-            .post(&format!("/configurations/{id}/ready"), json!({}))
-            .unwrap();
-        id
-    }
-
-    /// Waits until the cluster allows a migration.
-    pub(crate) fn wait_until_idle(&self, operator: &Operator) {
-        let mut seen = Value::Null;
-        let idle = wait_until(Duration::from_mins(1), || {
-            seen = operator.get("/cluster/state").unwrap_or(Value::Null);
-            operation(&seen, "createMigration")["allowed"] == true
-        });
-        assert!(idle, "no migration can be created: {seen:#}");
+        ready_newest(operator)
     }
 
     /// Starts an automatic migration to a configuration.
     pub(crate) fn migrate(&self, operator: &Operator, to: i64) -> Value {
-        self.wait_until_idle(operator);
+        wait_until_idle(operator);
         let request = json!({ "toConfigurationId": to, "mode": "automatic" });
         operator.post("/migrations", request).unwrap()
     }
@@ -139,6 +109,36 @@ impl TestCluster {
             })
             .collect()
     }
+}
+
+/// Copies the Active configuration with the newest packages, checks it, makes it ready.
+pub(crate) fn ready_newest(operator: &Operator) -> i64 {
+    let active = operator.get("/cluster/state").unwrap()["activeConfigurationId"].clone();
+    let copy = json!({ "copyOf": active, "newestPackages": true, "name": "next" });
+    let draft = operator.post("/configurations", copy).unwrap();
+    let id = draft["id"].as_i64().unwrap();
+    let check = operator
+        .post(&format!("/configurations/{id}/check"), json!({}))
+        .unwrap();
+    let errors = check["errors"].as_array().unwrap();
+    assert!(
+        errors.iter().all(|finding| finding["severity"] != "error"),
+        "{check:#}"
+    );
+    operator
+        .post(&format!("/configurations/{id}/ready"), json!({}))
+        .unwrap();
+    id
+}
+
+/// Waits until the cluster allows a migration.
+pub(crate) fn wait_until_idle(operator: &Operator) {
+    let mut seen = Value::Null;
+    let idle = wait_until(Duration::from_mins(1), || {
+        seen = operator.get("/cluster/state").unwrap_or(Value::Null);
+        operation(&seen, "createMigration")["allowed"] == true
+    });
+    assert!(idle, "no migration can be created: {seen:#}");
 }
 
 /// Returns an operation of a state.
