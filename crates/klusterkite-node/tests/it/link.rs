@@ -6,7 +6,8 @@ use klusterkite_node::{Answer, Introduction, Link, LinkEvent, LinkSettings};
 use klusterkite_wire::link::{
     AckState, Hello, ManagerMessage, NodeMessage, NodeReport, Order, OrderKind, ReportedStatus,
 };
-use klusterkite_wire::{ConfigurationId, Incarnation, LeaderEpoch, OrderId};
+use klusterkite_wire::{ConfigurationId, Incarnation, LeaderEpoch, OrderId, Problem};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -229,6 +230,30 @@ fn a_manager_that_comes_back_is_told_the_state_of_now() {
         assert_eq!(events.recv().await, Some(LinkEvent::Fenced));
         assert_eq!(manager.receive().await, None);
         link.leave("fenced".to_owned()).await;
+    });
+}
+
+#[test]
+fn a_refused_connection_that_names_a_newer_incarnation_fences_the_node() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let token = directory.path().join("node-token");
+        std::fs::write(&token, "secret").unwrap();
+        let (listener, url) = listen().await;
+        let (_link, mut events) =
+            Link::start(settings(vec![url], &token), report(ReportedStatus::Ready));
+        for code in ["nodeUnknown", "fenced"] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            let body = serde_json::to_string(&Problem::new(409, code, "why")).unwrap();
+            let answer = format!(
+                "HTTP/1.1 409 Conflict\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        assert_eq!(events.recv().await, Some(LinkEvent::Fenced));
     });
 }
 

@@ -1,0 +1,83 @@
+//! The frame of the program: logging, settings, runtime, exit code.
+
+use std::env;
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use anyhow::{Context, Result};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::directory::ServiceDirectory;
+use crate::host;
+use crate::node::Ending;
+use crate::output::{Output, Stream};
+
+/// The node failed: a process ended, a newer incarnation exists, the machine refused something.
+const EXIT_FAILED: u8 = 1;
+
+/// The service directory is wrong: starting again does not help.
+const EXIT_WRONG: u8 = 2;
+
+/// Variable with the level of the host's own log: `off`, `error`, `warn`, `info` (default), `debug`, `trace`.
+const VARIABLE_LOG: &str = "KLUSTERKITE_LOG";
+
+/// Threads for what blocks (writing the members, asking for names): a few, for a short time.
+const BLOCKING_THREADS_MAX: usize = 4;
+
+/// Runs the program in the working directory.
+pub(crate) fn main() -> ExitCode {
+    let output = Output::start();
+    if env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "--version")
+    {
+        let line = format!("klusterkite-service {}\n", env!("CARGO_PKG_VERSION"));
+        output.line(Stream::Out, line.into_bytes());
+        output.finish();
+        return ExitCode::SUCCESS;
+    }
+    start_log(&output);
+    let code = match ServiceDirectory::load() {
+        Err(error) => fail(&output, EXIT_WRONG, &error),
+        Ok(directory) => match run(directory, &output) {
+            Err(error) => fail(&output, EXIT_FAILED, &error),
+            Ok(ending) if ending.ordered => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::from(EXIT_FAILED),
+        },
+    };
+    output.finish();
+    code
+}
+
+fn run(directory: ServiceDirectory, output: &Output) -> Result<Ending> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+        .context("no runtime")?;
+    let ending = runtime.block_on(host::run(directory, output.clone()));
+    // A thread that waits for a disk or a name server does not hold the exit.
+    runtime.shutdown_background();
+    ending
+}
+
+fn start_log(output: &Output) {
+    let level = env::var(VARIABLE_LOG)
+        .ok()
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(LevelFilter::INFO);
+    let writer = Mutex::new(output.clone());
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(writer)
+        .init();
+}
+
+/// Says what is wrong, with all causes.
+fn fail(output: &Output, code: u8, error: &anyhow::Error) -> ExitCode {
+    let line = format!("the node cannot run: {error:#}\n");
+    output.line(Stream::Err, line.into_bytes());
+    ExitCode::from(code)
+}
