@@ -8,7 +8,7 @@ use klusterkite_tests::api::Operator;
 use klusterkite_tests::client::Watcher;
 use serde_json::{Value, json};
 
-use crate::support::{TestCluster, ready_newest, repository};
+use crate::support::{TestCluster, migrate, ready_newest, repository};
 
 #[test]
 fn a_service_that_never_becomes_ready_pauses_the_update_and_can_be_rolled_back() {
@@ -17,7 +17,7 @@ fn a_service_that_never_becomes_ready_pauses_the_update_and_can_be_rolled_back()
     let probes = Watcher::probes(test.cluster.ports.clone(), "/ready");
     publish_broken_hello(&test, "2.0.0");
     let bad = ready_newest(&operator);
-    start(&test, &operator, bad);
+    migrate(&operator, bad);
     let paused = test.migration_ended(&operator);
     assert_eq!(paused["state"], "paused", "{paused:#}\n{}", test.kept());
     let reason = paused["reason"]["message"].as_str().unwrap();
@@ -55,7 +55,7 @@ fn a_manager_that_never_becomes_ready_gives_way_to_the_one_before() {
     let operator = test.operator();
     publish_broken_manager(&test, "0.2.0");
     let bad = ready_newest(&operator);
-    start(&test, &operator, bad);
+    migrate(&operator, bad);
     let paused = test.migration_ended(&operator);
     assert_eq!(paused["state"], "paused", "{paused:#}\n{}", test.kept());
     let manager = manager_node(&operator);
@@ -69,10 +69,6 @@ fn a_manager_that_never_becomes_ready_gives_way_to_the_one_before() {
     let state = operator.get("/cluster/state").unwrap();
     assert_eq!(state["activeConfigurationId"], 1, "{state:#}");
     test.cluster.stop().unwrap();
-}
-
-fn start(test: &TestCluster, operator: &Operator, to: i64) {
-    test.migrate(operator, to);
 }
 
 fn manager_node(operator: &Operator) -> Value {

@@ -1,6 +1,6 @@
 //! The same story with a service and a migrator in Python: any language will do.
 
-use crate::support::{TestCluster, assert_in_order, log_of};
+use crate::support::{TestCluster, assert_in_order, log_of, migrate};
 
 #[test]
 fn a_cluster_of_python_services_moves_forward_and_back() {
@@ -13,7 +13,7 @@ fn a_cluster_of_python_services_moves_forward_and_back() {
     );
 
     let second = test.ready_version_2(&operator);
-    test.migrate(&operator, second);
+    migrate(&operator, second);
     let forward = test.migration_ended(&operator);
     assert_eq!(
         forward["state"],
@@ -27,7 +27,7 @@ fn a_cluster_of_python_services_moves_forward_and_back() {
         "{answers:?}"
     );
 
-    test.migrate(&operator, 1);
+    migrate(&operator, 1);
     let back = test.migration_ended(&operator);
     assert_eq!(back["state"], "completed", "{back:#}\n{}", test.kept());
     assert_in_order(

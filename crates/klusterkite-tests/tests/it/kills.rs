@@ -6,7 +6,7 @@ use klusterkite_tests::api::Operator;
 use klusterkite_tests::process::{processes_with, signal, wait_until};
 use rustix::process::Signal;
 
-use crate::support::TestCluster;
+use crate::support::{TestCluster, migrate};
 
 /// Longest time until a phase of the migration is seen.
 const PHASE_TIMEOUT: Duration = Duration::from_mins(2);
@@ -16,7 +16,7 @@ fn the_migration_ends_well_when_the_manager_is_killed_in_each_phase() {
     let mut test = TestCluster::start("hello", 3);
     let operator = test.operator();
     let second = test.ready_version_2(&operator);
-    test.migrate(&operator, second);
+    migrate(&operator, second);
     for event in [
         "resourceStarted",
         "nodesStarted",
@@ -46,7 +46,7 @@ fn the_migration_ends_well_when_executor_launcher_host_and_feed_are_killed() {
     let mut test = TestCluster::start("hello", 3);
     let operator = test.operator();
     let second = test.ready_version_2(&operator);
-    test.migrate(&operator, second);
+    migrate(&operator, second);
 
     let executor = wait_until(PHASE_TIMEOUT, || {
         !processes_of(&test, "klusterkite-executor").is_empty()

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use klusterkite_tests::client::Watcher;
 
-use crate::support::{TestCluster, assert_in_order, log_of, wait_until_idle};
+use crate::support::{TestCluster, assert_in_order, log_of, migrate, wait_until_idle};
 
 #[test]
 fn the_cluster_moves_to_version_2_and_back_without_a_failed_request() {
@@ -18,7 +18,7 @@ fn the_cluster_moves_to_version_2_and_back_without_a_failed_request() {
 
     let second = test.ready_version_2(&operator);
     plan_names_everything(&test, second);
-    test.migrate(&operator, second);
+    migrate(&operator, second);
     let forward = test.migration_ended(&operator);
     assert_eq!(
         forward["state"],
@@ -35,7 +35,7 @@ fn the_cluster_moves_to_version_2_and_back_without_a_failed_request() {
     assert_in_order(&log_of(&operator, &forward), &moved);
     everything_is_on(&test, "2.0.0", "0.2.0", second);
 
-    test.migrate(&operator, 1);
+    migrate(&operator, 1);
     let back = test.migration_ended(&operator);
     assert_eq!(back["state"], "completed", "{back:#}\n{}", test.kept());
     let moved = [

@@ -53,13 +53,6 @@ impl TestCluster {
         ready_newest(operator)
     }
 
-    /// Starts an automatic migration to a configuration.
-    pub(crate) fn migrate(&self, operator: &Operator, to: i64) -> Value {
-        wait_until_idle(operator);
-        let request = json!({ "toConfigurationId": to, "mode": "automatic" });
-        operator.post("/migrations", request).unwrap()
-    }
-
     /// Waits until the newest migration has ended or is paused, and returns it. The manager may be away meanwhile.
     pub(crate) fn migration_ended(&self, operator: &Operator) -> Value {
         let mut newest = Value::Null;
@@ -139,6 +132,13 @@ pub(crate) fn wait_until_idle(operator: &Operator) {
         operation(&seen, "createMigration")["allowed"] == true
     });
     assert!(idle, "no migration can be created: {seen:#}");
+}
+
+/// Starts an automatic migration to a configuration.
+pub(crate) fn migrate(operator: &Operator, to: i64) -> Value {
+    wait_until_idle(operator);
+    let request = json!({ "toConfigurationId": to, "mode": "automatic" });
+    operator.post("/migrations", request).unwrap()
 }
 
 /// Returns an operation of a state.
