@@ -156,14 +156,8 @@ pub enum Error {
     #[error("the package is not usable")]
     PackageInvalid(#[source] klusterkite_nuget::Error),
     /// The package's manifest cannot be understood.
-    #[error("the manifest of package `{id}` is not usable")]
-    ManifestInvalid {
-        /// The package's id.
-        id: PackageId,
-        /// What is wrong in it.
-        #[source]
-        source: klusterkite_hocon::Error,
-    },
+    #[error("the package's manifest is not usable")]
+    ManifestInvalid(#[source] klusterkite_manifest::Error),
     /// The version is there already.
     #[error("package `{id}` `{version}` exists already; versions never change, push a higher one")]
     VersionExists {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use klusterkite_nuget::v3::FileFacts;
-use klusterkite_nuget::{Limits, MANIFEST_FILE, Package, PackageId, Sha512Hash, Version};
+use klusterkite_nuget::{Limits, Package, PackageId, Sha512Hash, Version};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::Error;
@@ -274,12 +274,7 @@ pub(crate) fn inspect(
     let nuspec = package.nuspec().clone();
     let manifest = package.manifest().map(str::to_owned);
     if let Some(text) = &manifest {
-        klusterkite_hocon::Document::parse(text, MANIFEST_FILE).map_err(|source| {
-            Error::ManifestInvalid {
-                id: nuspec.id.clone(),
-                source,
-            }
-        })?;
+        klusterkite_manifest::parse(nuspec.id.as_str(), text).map_err(Error::ManifestInvalid)?;
     }
     Ok(NewPackage {
         sha512,

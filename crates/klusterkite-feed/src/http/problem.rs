@@ -18,7 +18,7 @@ pub(super) fn status(error: &Error) -> (StatusCode, &'static str) {
         Error::BadRequest(_) => (StatusCode::BAD_REQUEST, "badRequest"),
         Error::UploadBroken { .. } => (StatusCode::BAD_REQUEST, "uploadBroken"),
         Error::PackageInvalid(_) => (StatusCode::BAD_REQUEST, "packageInvalid"),
-        Error::ManifestInvalid { .. } => (StatusCode::BAD_REQUEST, "manifestInvalid"),
+        Error::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, "manifestInvalid"),
         Error::NotFound { .. } => (StatusCode::NOT_FOUND, "notFound"),
         Error::MethodUnknown { .. } => (StatusCode::METHOD_NOT_ALLOWED, "methodUnknown"),
         Error::VersionExists { .. } => (StatusCode::CONFLICT, "versionExists"),

@@ -219,16 +219,21 @@ fn bombs_are_refused() {
 #[test]
 fn a_manifest_that_cannot_be_understood_is_refused() {
     let feed = TestFeed::start("");
-    let broken = PackageBuilder::new(nuspec("Acme.A", "1.0.0"))
-        .manifest("roles = [")
-        .to_bytes()
-        .unwrap();
-    let answer = feed.push(&broken);
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (400, "manifestInvalid")
-    );
-    assert!(answer.json()["detail"].as_str().unwrap().contains("Acme.A"));
+    for manifest in [
+        "roles = [",
+        "rolls = [orders]",
+        "processes { orders { command = 5 } }",
+    ] {
+        let broken = PackageBuilder::new(nuspec("Acme.A", "1.0.0")).manifest(manifest);
+        let answer = feed.push(&broken.to_bytes().unwrap());
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, "manifestInvalid"),
+            "{manifest}"
+        );
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("Acme.A"), "{detail}");
+    }
     assert_empty(&feed);
 }
 
