@@ -1,5 +1,7 @@
 //! Integration tests of the HOCON crate.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod configs;
 mod limits;
+mod texts;
 mod vectors;
