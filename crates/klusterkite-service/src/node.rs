@@ -119,6 +119,8 @@ pub(crate) struct Node {
     has_launcher: bool,
     was_ready: bool,
     terminations: u32,
+    /// The launcher died, and the signal that the kernel may send then has not come.
+    orphaned: bool,
     told: Option<NodeReport>,
 }
 
@@ -149,6 +151,7 @@ impl Node {
             has_launcher,
             was_ready: false,
             terminations: 0,
+            orphaned: false,
             told: None,
         }
     }
@@ -437,6 +440,9 @@ impl Node {
 
     fn launcher_gone(&mut self, now: Duration, actions: &mut Vec<Action>) {
         self.has_launcher = false;
+        // The signal of the launcher's death comes before or after the end of its socket.
+        self.orphaned = self.terminations == 0;
+        self.terminations = 0;
         for order_id in std::mem::take(&mut self.prefetches).into_keys() {
             actions.push(refuse(order_id, "the launcher ended"));
         }
@@ -450,8 +456,15 @@ impl Node {
     }
 
     /// The first signal stops the node (or ends a drain delay that goes on), the second one kills at once.
+    ///
+    /// One that the kernel sends when the launcher dies does not count, because the next launcher in this container
+    /// sends another one: together they must not kill.
     fn terminate(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        self.terminations += 1;
+        if self.orphaned {
+            self.orphaned = false;
+        } else {
+            self.terminations += 1;
+        }
         if self.terminations > 1 {
             self.begin_signals(now, actions);
             for process in 0..self.processes.len() {

@@ -442,6 +442,25 @@ fn the_first_signal_stops_the_node_and_the_second_kills_at_once() {
 }
 
 #[test]
+fn the_signals_of_a_dying_launcher_and_of_the_next_one_do_not_kill() {
+    for events in [
+        [Event::LauncherGone, Event::Terminate],
+        [Event::Terminate, Event::LauncherGone],
+    ] {
+        let mut bench = Bench::ready(rules());
+        for event in events {
+            bench.put(event);
+        }
+        assert_eq!(bench.node.report().status, ReportedStatus::Draining);
+        assert_eq!(
+            bench.put(Event::Terminate),
+            "signal 0, report Stopping[Stopping]"
+        );
+        assert_eq!(bench.put(Event::Terminate), "kill 0");
+    }
+}
+
+#[test]
 fn a_signal_ends_the_drain_delay_of_an_order() {
     let mut bench = Bench::ready(rules());
     bench.put(ordered(1, OrderKind::Stop));
@@ -654,8 +673,9 @@ fn whatever_happens_nothing_is_started_twice_or_too_late_and_the_node_can_be_end
             model.step();
         }
         model.stops = true;
-        model.put(Event::Terminate);
-        model.put(Event::Terminate);
+        for _ in 0..3 {
+            model.put(Event::Terminate);
+        }
         for process in 0..model.runs.len() {
             model.end(process);
             model.end(process);
