@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use klusterkite_wire::start::StartConfiguration;
+use klusterkite_wire::start::{PackageReference, StartConfiguration};
 use klusterkite_wire::{ConfigurationId, Secret};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -17,6 +17,9 @@ use crate::server::{Request, Response, Server};
 
 /// How long anything may take on a machine that does a lot beside.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Names another build of the launcher to test, such as the static one that goes into images.
+const LAUNCHER_UNDER_TEST: &str = "LAUNCHER_UNDER_TEST";
 
 /// What the manager does; tests change it while it runs.
 pub(crate) struct Manager {
@@ -53,6 +56,19 @@ pub(crate) fn access() -> Response {
         200,
         json!({"access_token": "a", "token_type": "Bearer", "expires_in": 3600}).to_string(),
     )
+}
+
+/// Adds a package with a file of 3 MB to the container's feed.
+pub(crate) fn large_package(container: &Container) -> PackageReference {
+    let noise = |n: u32| char::from(b'a' + (n.wrapping_mul(n) % 251 % 26) as u8);
+    let content: String = (0..3_000_000).map(noise).collect();
+    let bytes = pack(
+        "Large",
+        "1.0.0",
+        &[("content/large", &content, false)],
+        None,
+    );
+    container.packages.add("Large", "1.0.0", bytes)
 }
 
 impl Container {
@@ -168,7 +184,9 @@ impl Container {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_klusterkite-launcher"));
+        let built = env!("CARGO_BIN_EXE_klusterkite-launcher").into();
+        let launcher = std::env::var_os(LAUNCHER_UNDER_TEST).unwrap_or(built);
+        let mut command = Command::new(launcher);
         command.arg(self.beside("config.hocon"));
         command
     }

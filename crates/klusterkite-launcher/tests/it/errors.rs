@@ -2,8 +2,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::cluster::Container;
-use crate::feed::pack;
+use crate::cluster::{Container, large_package};
 
 #[test]
 fn a_garbage_configuration_names_every_error_and_exits_with_2() {
@@ -101,17 +100,7 @@ fn a_full_disk_is_said_and_survived() {
         return;
     };
     let mut large = container.release(1, "");
-    let noise = |n: u32| char::from(b'a' + (n.wrapping_mul(n) % 251 % 26) as u8);
-    let content: String = (0..3_000_000).map(noise).collect();
-    let bytes = pack(
-        "Large",
-        "1.0.0",
-        &[("content/large", &content, false)],
-        None,
-    );
-    large
-        .packages
-        .push(container.packages.add("Large", "1.0.0", bytes));
+    large.packages.push(large_package(&container));
     container.answer_with(&large);
     container.launch();
     container.wait_for_log("No space left on device");

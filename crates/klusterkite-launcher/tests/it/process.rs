@@ -4,7 +4,7 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::cluster::Container;
+use crate::cluster::{Container, large_package};
 
 #[test]
 fn a_crash_is_backed_off_from_and_reported_with_the_last_lines() {
@@ -71,6 +71,27 @@ fn term_leaves_no_process_whatever_the_node_does() {
     container.stop();
     assert_eq!(container.running(), [0; 0]);
     assert!(container.log().contains("did not stop in time"));
+}
+
+/// A launcher may use 6 MB while a node runs. 4 MB of that are its program's, which is not larger;
+/// what is left is for the memory that it takes, also after it has fetched and extracted a lot.
+#[test]
+fn a_launcher_that_runs_a_node_needs_little_memory() {
+    const ANONYMOUS_KILOBYTES_MAX: u64 = 2 * 1024;
+    let mut container = Container::new();
+    let mut release = container.release(1, "");
+    release.packages.push(large_package(&container));
+    container.answer_with(&release);
+    container.launch();
+    container.wait_for_ready(1);
+    let status = fs::read_to_string(format!("/proc/{}/status", container.launcher_id())).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("RssAnon:"))
+        .unwrap();
+    let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(kilobytes <= ANONYMOUS_KILOBYTES_MAX, "{line}");
+    container.stop();
 }
 
 #[test]
