@@ -301,14 +301,14 @@ impl Cycle {
                     format!("the manager has nothing to start now: `{code}`"),
                 ));
                 out.push(Action::StoreState);
-                self.wait(jittered(pause, now), 0, now, out);
+                self.wait(self.asked_pause(pause, now), 0, now, out);
             }
             Answer::Later { pause } => {
                 out.push(say(
                     Level::Warn,
                     "the manager asks for fewer requests (429)",
                 ));
-                self.wait(jittered(pause, now), round, now, out);
+                self.wait(self.asked_pause(pause, now), round, now, out);
             }
             Answer::Refused { reason } => {
                 out.push(say(
@@ -596,6 +596,11 @@ impl Cycle {
         } = self.policy;
         self.ask_pause = decorrelated(self.ask_pause, backoff_min, backoff_max, now);
         self.ask_pause
+    }
+
+    /// Returns the pause that a manager asked for; one that says "at once" is not hammered.
+    fn asked_pause(&self, pause: Duration, now: Moment) -> Duration {
+        jittered(pause.max(self.policy.backoff_min), now)
     }
 
     fn grow_incarnation(&mut self, now: Moment) {

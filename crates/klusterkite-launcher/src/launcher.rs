@@ -110,8 +110,7 @@ struct Node {
 
 impl Launcher {
     fn start(config: Config) -> Result<Self> {
-        // Before any other thread, so that all of them have the signals blocked.
-        let signals = signals::block().context("cannot block signals")?;
+        signals::unblock().context("cannot unblock signals")?;
         console::start(config.log).context("cannot start a thread")?;
         for key in &config.unknown_keys {
             console::warn(format_args!(
@@ -124,7 +123,7 @@ impl Launcher {
         let (state, next) = (directory.load_state()?, directory.load_next()?);
         let store = ContentStore::open(directory.store())?;
         let (sender, receiver) = sync_channel(EVENTS_MAX);
-        signals::start(signals, sender.clone()).context("cannot start a thread")?;
+        signals::start(sender.clone()).context("cannot start a thread")?;
         let manager = Arc::new(Manager::new(&config));
         let releases = Releases {
             directory: directory.releases(),
@@ -286,10 +285,12 @@ impl Launcher {
                 if let Install::Answer(start) = &what {
                     self.answer_token.clone_from(&start.node_token);
                 }
+                self.make_room(&what);
                 return Ok(self.start_installing(what));
             }
             Action::Run { release, origin } => {
                 if let Err(error) = self.start_node(release, origin) {
+                    kill_tree();
                     let exit = format!("could not be started: {error:#}");
                     return Ok(Some(Event::Ended(CrashReport {
                         exit,
@@ -509,24 +510,41 @@ impl Launcher {
         }
     }
 
-    fn tidy(&mut self) {
-        let state = self.cycle.state();
+    fn tidy(&self) {
         let next = self.cycle.next();
-        let mut keep = BTreeSet::new();
-        keep.extend(state.release);
-        keep.extend(state.good.map(|good| good.release));
-        keep.extend(next.and_then(|next| next.back_to));
-        let mut pinned = std::mem::take(&mut self.prefetched);
+        let mut pinned = self.prefetched.clone();
         pinned.extend(
             next.into_iter()
                 .flat_map(|next| next.start.packages.clone()),
         );
-        if let Err(error) = self
-            .releases
-            .tidy(&keep, pinned, self.config.package_cache_bytes)
-        {
+        let keep = self.needed_releases();
+        let tidied = self.releases.remove_others(&keep).and_then(|()| {
+            self.releases
+                .collect_garbage(&keep, pinned, self.config.package_cache_bytes)
+        });
+        if let Err(error) = tidied {
             console::warn(format_args!("cannot tidy up: {error:#}"));
         }
+    }
+
+    /// Removes the releases that a node that keeps failing leaves behind.
+    fn make_room(&self, what: &Install) {
+        let mut keep = self.needed_releases();
+        if let Install::Release(release) = what {
+            keep.insert(*release);
+        }
+        if let Err(error) = self.releases.remove_others(&keep) {
+            console::warn(format_args!("cannot remove old releases: {error:#}"));
+        }
+    }
+
+    fn needed_releases(&self) -> BTreeSet<ReleaseNumber> {
+        let state = self.cycle.state();
+        let mut needed = BTreeSet::new();
+        needed.extend(state.release);
+        needed.extend(state.good.map(|good| good.release));
+        needed.extend(self.cycle.next().and_then(|next| next.back_to));
+        needed
     }
 }
 

@@ -79,6 +79,8 @@ impl Manager {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None)
+            // Requests are rare; a kept connection would mostly be one to a manager that is gone.
+            .max_idle_connections(0)
             .timeout_connect(Some(config.connect_timeout))
             .timeout_global(Some(timeout))
             .input_buffer_size(BUFFER_BYTES)

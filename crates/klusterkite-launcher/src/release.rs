@@ -93,20 +93,23 @@ impl Releases {
             .ensure(&start.packages, &source, progress, cancel)?)
     }
 
-    /// Removes all releases but those in `keep`, and packages beyond `cache_bytes` that neither
-    /// they nor `pinned` need.
-    pub(crate) fn tidy(
-        &self,
-        keep: &BTreeSet<ReleaseNumber>,
-        pinned: Vec<PackageReference>,
-        cache_bytes: u64,
-    ) -> Result<()> {
+    /// Removes all releases but those in `keep`.
+    pub(crate) fn remove_others(&self, keep: &BTreeSet<ReleaseNumber>) -> Result<()> {
         for (release, path) in self.list()? {
             if release.is_none_or(|release| !keep.contains(&release)) {
                 file::remove_directory(&path)?;
             }
         }
-        let mut pinned = pinned;
+        Ok(())
+    }
+
+    /// Removes packages beyond `cache_bytes` that neither the releases in `keep` nor `pinned` need.
+    pub(crate) fn collect_garbage(
+        &self,
+        keep: &BTreeSet<ReleaseNumber>,
+        mut pinned: Vec<PackageReference>,
+        cache_bytes: u64,
+    ) -> Result<()> {
         for release in keep {
             let start = read_release(&self.path(*release))?;
             pinned.extend(start.into_iter().flat_map(|start| start.packages));

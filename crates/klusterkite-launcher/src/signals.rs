@@ -1,37 +1,35 @@
 //! Signals to the launcher, as events.
 //!
-//! They are blocked in every thread and taken by one that waits for them: that works for process 1
-//! too, for which the kernel drops signals that have no handler and are not blocked.
+//! All of them get a handler: process 1 does not get signals without one, and children start with
+//! the default for what is handled here, whatever the launcher inherited.
 
 use std::io;
 use std::thread;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::SigSet;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::event::{Sender, ShellEvent};
 
-/// Blocks the signals; to be called before any other thread is started.
-pub(crate) fn block() -> io::Result<SigSet> {
-    let signals: SigSet = [
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-        Signal::SIGCHLD,
-    ]
-    .into_iter()
-    .collect();
-    signals.thread_block()?;
-    Ok(signals)
+/// Lets all signals through, also those that the launcher's parent had blocked; to be called before
+/// any other thread is started.
+pub(crate) fn unblock() -> io::Result<()> {
+    Ok(SigSet::empty().thread_set_mask()?)
 }
 
-/// Starts the thread that waits for them.
-pub(crate) fn start(signals: SigSet, sender: Sender) -> io::Result<()> {
-    let wait = move || {
-        loop {
-            let event = match signals.wait() {
-                Ok(Signal::SIGCHLD) => ShellEvent::ChildrenChanged,
-                Ok(_) => ShellEvent::StopSignal,
-                Err(_) => continue,
+/// Starts the thread that makes signals events.
+pub(crate) fn start(sender: Sender) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGCHLD])?;
+    // Who started the launcher by `nohup` wants it to outlive the terminal.
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP)?;
+    }
+    let hand_on = move || {
+        for signal in signals.forever() {
+            let event = match signal {
+                SIGCHLD => ShellEvent::ChildrenChanged,
+                _ => ShellEvent::StopSignal,
             };
             if sender.send(event).is_err() {
                 return;
@@ -40,6 +38,13 @@ pub(crate) fn start(signals: SigSet, sender: Sender) -> io::Result<()> {
     };
     thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(wait)?;
+        .spawn(hand_on)?;
     Ok(())
+}
+
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

@@ -230,6 +230,13 @@ fn a_manager_that_says_wait_makes_nothing_start_and_the_last_known_good_forgotte
 }
 
 #[test]
+fn a_manager_that_says_at_once_is_not_hammered() {
+    let (mut script, _) = Script::fresh();
+    script.on(wait(0));
+    assert_eq!(script.tick().0, SECOND);
+}
+
+#[test]
 fn too_many_requests_are_waited_for_and_forget_nothing() {
     let mut script = Script::ready();
     script.on(ended("exit 1"));

@@ -44,6 +44,17 @@ fn a_crash_is_backed_off_from_and_reported_with_the_last_lines() {
 }
 
 #[test]
+fn a_node_that_keeps_crashing_does_not_fill_the_disk() {
+    let mut container = Container::new();
+    container.answer_with(&container.release(1, "exit-3"));
+    container.launch();
+    container.wait_for_start(6);
+    let releases = fs::read_dir(container.path("releases")).unwrap().count();
+    assert!(releases <= 3, "{releases}");
+    container.stop();
+}
+
+#[test]
 fn the_back_off_is_obeyed_by_the_next_launcher() {
     let mut container = Container::new();
     container.configure("backoffMin = 1h, backoffMax = 1h");
