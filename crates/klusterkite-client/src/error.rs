@@ -90,6 +90,12 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// A new session could not be stored; it is not used, because it would be lost.
+    #[error("cannot store the session")]
+    Session {
+        /// The cause.
+        source: io::Error,
+    },
     /// A credential file is not what it should be.
     #[error("`{path}` is not a credential file: expected JSON such as {{\"apiKey\": \"…\"}}")]
     Credential {
@@ -136,6 +142,7 @@ impl Error {
             Self::OtherContent { .. } => Kind::Conflict,
             Self::Answer { .. } | Self::TooLarge { .. } | Self::NoResource { .. } => Kind::Server,
             Self::Url { .. }
+            | Self::Session { .. }
             | Self::Package { .. }
             | Self::File { .. }
             | Self::Credential { .. } => Kind::Invalid,

@@ -5,6 +5,7 @@
 //!
 //! Architecture invariant: no secret is part of a `Debug` or `Display` text of this crate.
 
+pub mod api;
 mod error;
 pub mod feed;
 mod http;

@@ -197,7 +197,7 @@ fn a_push_of_the_same_bytes_again_succeeds_and_of_others_does_not() {
         });
         let pushed = client(&server).push(&path);
         if let Some(is_new) = expected {
-            assert_eq!(pushed.unwrap().is_new, is_new)
+            assert_eq!(pushed.unwrap().is_new, is_new);
         } else {
             let error = pushed.unwrap_err();
             assert!(matches!(error, Error::OtherContent { .. }), "{error:?}");
