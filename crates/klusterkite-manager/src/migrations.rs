@@ -10,10 +10,11 @@ mod view;
 
 use klusterkite_core::plan::migration::{MigrationContext, MigrationState, Next, next};
 use klusterkite_core::plan::resources::{ResourceMove, Side};
+use klusterkite_core::plan::rollout::StopReason;
 use klusterkite_core::reason::Refusal;
 use klusterkite_core::release::Release;
 use klusterkite_store::Change;
-use klusterkite_store::rows::{MigrationLogRow, MigrationRow};
+use klusterkite_store::rows::{MigrationLogRow, MigrationRow, OrderRow, OrderRowKind};
 use klusterkite_wire::ConfigurationId;
 
 use crate::cluster::Cluster;
@@ -81,9 +82,16 @@ impl<'a> Ends<'a> {
     }
 }
 
-/// Tells whether some node does not run the Active configuration.
+/// Tells whether some node does not run the Active configuration, or has just been told to and is not stable yet.
 pub(crate) fn obsolete_nodes(state: &State) -> bool {
-    !state.volatile.obsolete.is_empty()
+    let moving = |order: &OrderRow| {
+        let reason = match &order.kind {
+            OrderRowKind::Stop { reason, .. } => *reason,
+            OrderRowKind::Prefetch { .. } => return false,
+        };
+        order.state.is_open() && matches!(reason, StopReason::Update | StopReason::TemplateRemoved)
+    };
+    !state.volatile.obsolete.is_empty() || state.orders.values().any(moving)
 }
 
 /// Appends a line to the log of a migration.

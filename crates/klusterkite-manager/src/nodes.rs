@@ -704,8 +704,15 @@ fn acknowledge(
                 "orderRefused",
                 "manager",
                 format!("node:{}", order.node_id),
-                message,
+                message.clone(),
             );
+            if let OrderRowKind::Stop {
+                target: Some(target),
+                ..
+            } = &order.kind
+            {
+                gate_failure(draft, &target.template, &message);
+            }
             is_prefetch.then(|| reason.clone())
         }
         _ => None,

@@ -118,6 +118,7 @@ impl Cluster {
                         Lease::Gone(why) => gone(draft, node, run, why),
                     }
                 }
+                forget_prefetches(draft);
                 Ok(lost)
             })
             .await?;
@@ -251,6 +252,25 @@ fn lease_of(
             None if now.since(since) < config.failover_lease => Lease::Valid,
             Some(_) | None => Lease::Lost,
         },
+    }
+}
+
+/// Closes the prefetches of runs that have ended: the next plan orders what the next run needs.
+fn forget_prefetches(draft: &mut Draft<'_>) {
+    let state = draft.state;
+    for order in state.orders.values().filter(|order| order.state.is_open()) {
+        let run = state
+            .nodes
+            .get(&order.node_id)
+            .and_then(|node| node.run.as_ref());
+        let runs = run.is_some_and(|run| run.incarnation == order.incarnation);
+        if matches!(order.kind, OrderRowKind::Prefetch { .. }) && !runs {
+            let reason = "the node ended before it had fetched the packages".to_owned();
+            draft.put(Change::OrderPut(OrderRow {
+                state: OrderState::Failed { reason },
+                ..order.clone()
+            }));
+        }
     }
 }
 
