@@ -32,8 +32,10 @@ pub const RESOLVE_STEPS_PER_VALUE: u64 = 64;
 /// (`a1 = [${a0}, ${a0}]`, and so on); 64 MiB is far above any real configuration.
 pub const EXPANDED_SIZE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// How large one text may be, in bytes.
-pub const TEXT_SIZE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// How large a text may be, in bytes, with all that it includes.
+///
+/// Parsed and resolved, the shortest values take up to a hundred times their text.
+pub const TEXT_SIZE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How deep includes may nest.
 pub const INCLUDE_DEPTH_MAX: usize = 32;

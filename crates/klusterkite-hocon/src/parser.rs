@@ -68,8 +68,14 @@ pub(crate) struct Context<'a> {
     depth: usize,
     /// In how many lists that object lies.
     list_depth: usize,
-    /// How many texts were included so far, by all together.
-    included: &'a Cell<usize>,
+    totals: &'a Totals,
+}
+
+/// What all included texts take together, because includes multiply.
+#[derive(Default)]
+struct Totals {
+    texts: Cell<usize>,
+    size_bytes: Cell<usize>,
 }
 
 /// Parses a text to its root object.
@@ -78,14 +84,14 @@ pub(crate) fn parse(
     origin: &Origin,
     options: &ParseOptions<'_>,
 ) -> Result<Node, Error> {
-    let included = Cell::new(0);
+    let totals = Totals::default();
     let context = Context {
         includes: options.includes,
         sources: vec![Arc::from(origin.source())],
         prefix: Vec::new(),
         depth: 0,
         list_depth: 0,
-        included: &included,
+        totals: &totals,
     };
     parse_in(text, origin, options.syntax, &context)
 }
@@ -96,10 +102,14 @@ fn parse_in(
     syntax: Syntax,
     context: &Context<'_>,
 ) -> Result<Node, Error> {
-    if text.len() > TEXT_SIZE_BYTES_MAX {
+    let size_bytes = context.totals.size_bytes.get().saturating_add(text.len());
+    context.totals.size_bytes.set(size_bytes);
+    if size_bytes > TEXT_SIZE_BYTES_MAX {
         return Err(Error::Limit {
             origin: origin.clone(),
-            problem: format!("the text is larger than {TEXT_SIZE_BYTES_MAX} bytes"),
+            problem: format!(
+                "the text, with what it includes, is larger than {TEXT_SIZE_BYTES_MAX} bytes"
+            ),
         });
     }
     let json = match syntax {

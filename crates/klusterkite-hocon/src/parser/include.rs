@@ -141,8 +141,9 @@ impl Parser<'_, '_> {
         if context.sources.len() > INCLUDE_DEPTH_MAX {
             return Err(statement.error(format!("includes nest over {INCLUDE_DEPTH_MAX} deep")));
         }
-        context.included.set(context.included.get() + 1);
-        if context.included.get() > INCLUDE_COUNT_MAX {
+        let texts = context.totals.texts.get() + 1;
+        context.totals.texts.set(texts);
+        if texts > INCLUDE_COUNT_MAX {
             return Err(
                 statement.error(format!("more than {INCLUDE_COUNT_MAX} texts are included"))
             );
@@ -156,7 +157,7 @@ impl Parser<'_, '_> {
             prefix: self.path.clone(),
             depth: self.depth,
             list_depth: self.list_depth,
-            included: context.included,
+            totals: context.totals,
         };
         let syntax = Syntax::of_file_name(name).unwrap_or(Syntax::Hocon);
         let included = parse_in(&found.text, &Origin::new(source, 1, 1), syntax, &inner)?;

@@ -8,7 +8,7 @@ use super::Resolver;
 use super::joined::Joined;
 use super::trail::Trail;
 use super::tree::{Content, ItemId, Part, PathId, Tree};
-use super::walk::{Element, Flow, View, unresolved};
+use super::walk::{Closed, Flow, Layer, View, unresolved};
 use crate::error::Error;
 use crate::node::{NodeKind, ReferenceNode};
 use crate::origin::Origin;
@@ -18,7 +18,7 @@ use crate::value::{Number, Value, ValueKind};
 impl Resolver<'_> {
     pub(super) fn root(&mut self) -> Result<Value, Error> {
         let path = self.tree.root_path();
-        let root = [Element::Object(Tree::ROOT)];
+        let root = [Layer::Item(Tree::ROOT)];
         self.object(&root, Some(path), &Trail::default())
     }
 
@@ -29,18 +29,13 @@ impl Resolver<'_> {
         at: Option<PathId>,
         trail: &Trail,
     ) -> Result<Option<Value>, Error> {
-        let objects = view
-            .elements
-            .iter()
-            .take_while(|element| element.is_object());
-        let objects = &view.elements[..objects.count()];
-        if !objects.is_empty() {
-            return self.object(objects, at, trail).map(Some);
+        if !view.objects.is_empty() {
+            return self.object(&view.objects, at, trail).map(Some);
         }
-        match view.elements.first() {
-            Some(Element::Known(value)) => Ok(Some(value.clone())),
-            Some(Element::Closed(id, hidden)) => self.item(*id, at, hidden),
-            Some(Element::Object(_)) | None => Ok(None),
+        match &view.closed {
+            None => Ok(None),
+            Some(Closed::Known(value)) => Ok(Some(value.clone())),
+            Some(Closed::Item(id, hidden)) => self.item(*id, at, hidden),
         }
     }
 
@@ -61,8 +56,8 @@ impl Resolver<'_> {
             Content::Scalar(scalar) => Ok(Some(scalar_value(origin, scalar))),
             Content::List(items) => self.deeper(origin, |r| r.list(origin, &items, trail)),
             Content::Object(..) => {
-                let elements = [Element::Object(id)];
-                let value = self.deeper(origin, |r| r.object(&elements, at, trail))?;
+                let layers = [Layer::Item(id)];
+                let value = self.deeper(origin, |r| r.object(&layers, at, trail))?;
                 Ok(Some(value))
             }
             _ if self.is_hidden(id, trail) => {
@@ -115,7 +110,7 @@ impl Resolver<'_> {
         trail: &Trail,
     ) -> Result<Option<Value>, Error> {
         match view.hidden {
-            Some(hidden) if view.elements.is_empty() => Err(self.cycle(hidden)),
+            Some(hidden) if view.is_empty() => Err(self.cycle(hidden)),
             _ => self.evaluate(view, at, trail),
         }
     }
@@ -164,44 +159,42 @@ impl Resolver<'_> {
     /// Merges objects, highest priority first.
     fn object(
         &mut self,
-        elements: &[Element],
+        layers: &[Layer],
         at: Option<PathId>,
         trail: &Trail,
     ) -> Result<Value, Error> {
-        if let [Element::Known(value)] = elements {
-            return Ok(value.clone());
-        }
+        let origin = match layers {
+            [Layer::Known(value)] => return Ok(value.clone()),
+            [Layer::Known(value), ..] => value.origin().clone(),
+            [Layer::Item(id), ..] => self.tree.item(*id).origin.clone(),
+            [] => self.tree.item(Tree::ROOT).origin.clone(),
+        };
         let mut fields = IndexMap::new();
-        for key in self.keys(elements) {
+        for key in self.keys(layers) {
             let path = at.map(|at| self.tree.child_path(at, &key));
             let value = match path {
-                None => self.field(elements, &key, None, trail)?,
+                None => self.field(layers, &key, None, trail)?,
                 Some(path) => {
-                    self.remembering(path, trail, |r| r.field(elements, &key, Some(path), trail))?
+                    self.remembering(path, trail, |r| r.field(layers, &key, Some(path), trail))?
                 }
             };
             if let Some(value) = value {
                 fields.insert(key, value);
             }
         }
-        let origin = match &elements[0] {
-            Element::Object(id) | Element::Closed(id, _) => self.tree.item(*id).origin.clone(),
-            Element::Known(value) => value.origin().clone(),
-        };
         Value::object(origin, fields)
     }
 
     /// Returns the keys of objects, those of the lowest priority first.
-    fn keys(&self, elements: &[Element]) -> IndexSet<Key> {
+    fn keys(&self, layers: &[Layer]) -> IndexSet<Key> {
         let mut keys = IndexSet::new();
-        for element in elements.iter().rev() {
-            match element {
-                Element::Object(id) | Element::Closed(id, _) => {
-                    if let Content::Object(object, _) = &self.tree.item(*id).content {
-                        keys.extend(object.fields.keys().cloned());
-                    }
+        for layer in layers.iter().rev() {
+            match layer {
+                Layer::Item(id) => {
+                    let object = self.tree.object(*id).map(|(object, _)| object);
+                    keys.extend(object.into_iter().flat_map(|o| o.fields.keys().cloned()));
                 }
-                Element::Known(value) => {
+                Layer::Known(value) => {
                     let object = value.as_object();
                     keys.extend(object.into_iter().flat_map(|o| o.fields().keys().cloned()));
                 }
@@ -213,39 +206,33 @@ impl Resolver<'_> {
     /// Returns the value of one key of merged objects.
     fn field(
         &mut self,
-        elements: &[Element],
+        layers: &[Layer],
         key: &Key,
         at: Option<PathId>,
         trail: &Trail,
     ) -> Result<Option<Value>, Error> {
-        let mut found: Vec<Field> = Vec::with_capacity(1);
-        for element in elements {
-            match element {
-                Element::Known(value) => {
-                    let child = value.as_object().and_then(|object| object.get(key));
-                    found.extend(child.cloned().map(Field::Known));
+        let mut found: Vec<Layer> = Vec::with_capacity(1);
+        for layer in layers {
+            found.extend(match layer {
+                Layer::Known(value) => {
+                    let object = value.as_object();
+                    let child = object.and_then(|object| object.get(key));
+                    child.cloned().map(Layer::Known)
                 }
-                Element::Object(id) | Element::Closed(id, _) => {
-                    let Content::Object(object, children) = &self.tree.item(*id).content else {
-                        continue;
-                    };
-                    let index = object.fields.get_index_of(key);
-                    found.extend(index.map(|index| Field::Item(children[index])));
-                }
-            }
+                Layer::Item(id) => self.tree.object(*id).and_then(|(object, children)| {
+                    let index = object.fields.get_index_of(key)?;
+                    Some(Layer::Item(children[index]))
+                }),
+            });
         }
-        if let [Field::Item(id)] = found[..] {
+        if let [Layer::Item(id)] = found[..] {
             return self.item(id, at, trail);
         }
         let mut view = View::default();
-        for field in found {
-            let flow = match field {
-                Field::Item(id) => self.walk(id, &[], trail, &mut view)?,
-                Field::Known(value) => {
-                    let is_object = value.as_object().is_some();
-                    view.elements.push(Element::Known(value));
-                    if is_object { Flow::Open } else { Flow::Closed }
-                }
+        for child in found {
+            let flow = match child {
+                Layer::Item(id) => self.walk(id, &[], trail, &mut view)?,
+                Layer::Known(value) => view.add_known(value),
             };
             if flow == Flow::Closed {
                 break;
@@ -316,12 +303,6 @@ impl Resolver<'_> {
         }
         joined.finish()
     }
-}
-
-/// What one of several merged objects has at a key.
-enum Field {
-    Item(ItemId),
-    Known(Value),
 }
 
 fn scalar_value(origin: &Origin, scalar: &NodeKind) -> Value {

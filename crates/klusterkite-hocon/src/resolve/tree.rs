@@ -1,6 +1,7 @@
 //! The merged tree as numbered items with numbered paths.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::trail::Trail;
@@ -25,13 +26,13 @@ pub(super) struct Item<'a> {
 #[derive(Clone)]
 pub(super) enum Content<'a> {
     Scalar(&'a NodeKind),
-    List(Arc<[ItemId]>),
+    List(Rc<[ItemId]>),
     /// The items are in the order of the fields.
-    Object(&'a ObjectNode, Arc<[ItemId]>),
+    Object(&'a ObjectNode, Rc<[ItemId]>),
     Reference(&'a ReferenceNode),
-    Join(Arc<[Part<'a>]>),
+    Join(Rc<[Part<'a>]>),
     /// Highest priority first.
-    Stack(Arc<[ItemId]>),
+    Stack(Rc<[ItemId]>),
 }
 
 /// A part of joined values, in the order of the text.
@@ -84,6 +85,14 @@ impl<'a> Tree<'a> {
 
     pub(super) fn item(&self, id: ItemId) -> &Item<'a> {
         &self.items[id.0 as usize]
+    }
+
+    /// Returns the object of an item, if it is one, with the items of its fields.
+    pub(super) fn object(&self, id: ItemId) -> Option<(&'a ObjectNode, &[ItemId])> {
+        match &self.item(id).content {
+            Content::Object(object, children) => Some((object, children)),
+            _ => None,
+        }
     }
 
     fn entry(&self, path: PathId) -> &PathEntry {
@@ -213,8 +222,8 @@ impl<'a> Tree<'a> {
         let id = self.push(&node.origin, path);
         let content = match &node.kind {
             NodeKind::List(items) => {
-                let ids = items.iter().map(|item| self.add_element(item)).collect();
-                Content::List(ids)
+                let ids = items.iter().map(|item| self.add_element(item, path));
+                Content::List(ids.collect())
             }
             NodeKind::Reference(reference) => {
                 self.paths[path.0 as usize].delayed = true;
@@ -235,7 +244,15 @@ impl<'a> Tree<'a> {
     }
 
     /// Adds an element of a list, which has no path from the root.
-    fn add_element(&mut self, node: &'a Node) -> ItemId {
+    fn add_element(&mut self, node: &'a Node, list: PathId) -> ItemId {
+        let is_scalar = !matches!(
+            node.kind,
+            NodeKind::Object(_) | NodeKind::Reference(_) | NodeKind::Join(_) | NodeKind::Stack(_)
+        );
+        if is_scalar {
+            // Nothing asks for its path.
+            return self.add(node, list);
+        }
         let base = ItemId(self.items.len() as u32);
         let region = 1 << (base.0 % 64);
         let path = self.base_path(base, region);
@@ -254,7 +271,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Adds parts of joined values; of objects the later ones have the higher priority.
-    fn add_pieces(&mut self, pieces: &'a [Piece], path: PathId) -> Arc<[Part<'a>]> {
+    fn add_pieces(&mut self, pieces: &'a [Piece], path: PathId) -> Rc<[Part<'a>]> {
         let mut parts: Vec<Part<'a>> = Vec::with_capacity(pieces.len());
         for piece in pieces.iter().rev() {
             parts.push(match piece {

@@ -1,4 +1,4 @@
-//! Finds the elements that make up the value of a path.
+//! Finds what makes up the value of a path.
 
 use super::trail::Trail;
 use super::tree::{Content, ItemId, Part, Tree};
@@ -9,31 +9,44 @@ use crate::origin::Origin;
 use crate::path::{Key, render_keys};
 use crate::value::{Value, ValueKind};
 
-/// The elements that make up one value, highest priority first.
+/// What makes up one value.
 #[derive(Default)]
 pub(super) struct View {
-    pub(super) elements: Vec<Element>,
-    /// A required substitution that would be an element, were it not being followed.
+    /// Objects to be merged, highest priority first.
+    pub(super) objects: Vec<Layer>,
+    /// What lies below them and lets nothing show through. If there are objects it is hidden by them.
+    pub(super) closed: Option<Closed>,
+    /// A required substitution that would be a part, were it not being followed.
     pub(super) hidden: Option<ItemId>,
 }
 
-#[derive(Clone)]
-pub(super) enum Element {
-    /// An object; whoever evaluates its fields sees all of the tree.
-    Object(ItemId),
-    /// A value through which nothing shows, and what is hidden from it.
-    Closed(ItemId, Trail),
-    /// Something whose value was found before.
+/// One of several objects that are merged. Whoever evaluates its fields sees all of the tree.
+pub(super) enum Layer {
+    Item(ItemId),
+    /// An object that was resolved before.
     Known(Value),
 }
 
-impl Element {
-    pub(super) fn is_object(&self) -> bool {
-        match self {
-            Self::Object(_) => true,
-            Self::Closed(..) => false,
-            Self::Known(value) => value.as_object().is_some(),
+/// A value that is no object.
+pub(super) enum Closed {
+    /// An item, and what is hidden from it.
+    Item(ItemId, Trail),
+    Known(Value),
+}
+
+impl View {
+    pub(super) fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.closed.is_none()
+    }
+
+    /// Adds a resolved value below what is there.
+    pub(super) fn add_known(&mut self, value: Value) -> Flow {
+        if value.as_object().is_some() {
+            self.objects.push(Layer::Known(value));
+            return Flow::Open;
         }
+        self.closed = Some(Closed::Known(value));
+        Flow::Closed
     }
 }
 
@@ -84,7 +97,7 @@ impl Resolver<'_> {
                         flow = Flow::Closed;
                     }
                     let Some((key, below)) = rest.split_first() else {
-                        view.elements.push(Element::Object(id));
+                        view.objects.push(Layer::Item(id));
                         return Ok(flow);
                     };
                     let Some(index) = object.fields.get_index_of(key) else {
@@ -115,7 +128,7 @@ impl Resolver<'_> {
                 }
                 Content::Scalar(_) | Content::List(_) => {
                     if rest.is_empty() {
-                        view.elements.push(Element::Closed(id, trail.clone()));
+                        view.closed = Some(Closed::Item(id, trail.clone()));
                     }
                     return Ok(Flow::Closed);
                 }
@@ -141,35 +154,30 @@ impl Resolver<'_> {
             return Ok(walk_known(&known, rest, view));
         }
         let from_environment = self.environment_value(reference);
-        if rest.is_empty() || from_environment.is_none() {
-            let found_before = view.elements.len();
-            let keys: Vec<Key> = target.iter().chain(rest).cloned().collect();
-            let mut found = View::default();
-            let flow = self.walk(Tree::ROOT, &keys, trail, &mut found)?;
-            let cycle = found.hidden.is_some();
-            view.elements.append(&mut found.elements);
-            if flow == Flow::Closed || view.elements.len() > found_before || !rest.is_empty() {
-                return Ok(flow);
-            }
+        if !rest.is_empty() && from_environment.is_some() && !self.is_defined(target, trail)? {
+            // Nothing lies below a variable of the environment.
+            return Ok(Flow::Closed);
+        }
+        let keys: Vec<Key> = target.iter().chain(rest).cloned().collect();
+        let mut found = View::default();
+        let flow = self.walk(Tree::ROOT, &keys, trail, &mut found)?;
+        if found.is_empty() && flow == Flow::Open && rest.is_empty() {
             return match from_environment {
-                Some(value) => Ok(walk_known(&value, rest, view)),
+                Some(value) => Ok(view.add_known(value)),
                 None if reference.optional => Ok(Flow::Open),
-                None => Err(unresolved(reference, origin, cycle)),
+                None => Err(unresolved(reference, origin, found.hidden.is_some())),
             };
         }
-        // Nothing lies below a value of the environment, but it counts only if nothing else is there.
-        if self.is_defined(target, trail)? {
-            let keys: Vec<Key> = target.iter().chain(rest).cloned().collect();
-            return self.walk(Tree::ROOT, &keys, trail, view);
-        }
-        Ok(Flow::Closed)
+        view.objects.append(&mut found.objects);
+        view.closed = found.closed;
+        Ok(flow)
     }
 
     /// Tells whether there is anything at a path.
-    pub(super) fn is_defined(&mut self, keys: &[Key], trail: &Trail) -> Result<bool, Error> {
+    fn is_defined(&mut self, keys: &[Key], trail: &Trail) -> Result<bool, Error> {
         let mut found = View::default();
         self.walk(Tree::ROOT, keys, trail, &mut found)?;
-        Ok(!found.elements.is_empty())
+        Ok(!found.is_empty())
     }
 
     fn walk_join(
@@ -185,7 +193,7 @@ impl Resolver<'_> {
             Shape::Object => {}
             Shape::Other => {
                 if rest.is_empty() {
-                    view.elements.push(Element::Closed(id, trail.clone()));
+                    view.closed = Some(Closed::Item(id, trail.clone()));
                 }
                 return Ok(Flow::Closed);
             }
@@ -194,16 +202,16 @@ impl Resolver<'_> {
             let Part::Item(part) = part else {
                 continue;
             };
-            let found_before = view.elements.len();
+            let objects_before = view.objects.len();
             let flow = self.walk(*part, rest, trail, view)?;
-            if rest.is_empty()
-                && let Some(found) = view.elements.get(found_before)
-                && !found.is_object()
+            if let Some(closed) = &view.closed
+                && rest.is_empty()
+                && view.objects.len() == objects_before
             {
                 return Err(Error::Join {
                     origin: self.tree.item(id).origin.clone(),
                     left: "an object",
-                    right: self.element_kind(found),
+                    right: self.kind_name(closed),
                 });
             }
             if flow == Flow::Closed {
@@ -237,10 +245,10 @@ impl Resolver<'_> {
         for reference in references {
             let mut found = View::default();
             self.walk(reference, &[], trail, &mut found)?;
-            match found.elements.first() {
-                None => {}
-                Some(element) if element.is_object() => shape = Shape::Object,
-                Some(_) => return Ok(Shape::Other),
+            if !found.objects.is_empty() {
+                shape = Shape::Object;
+            } else if found.closed.is_some() {
+                return Ok(Shape::Other);
             }
         }
         let has_space = parts.iter().any(|part| matches!(part, Part::Space(_)));
@@ -251,11 +259,10 @@ impl Resolver<'_> {
         Ok(shape)
     }
 
-    fn element_kind(&self, element: &Element) -> &'static str {
-        match element {
-            Element::Known(value) => value.kind_name(),
-            Element::Object(_) => "an object",
-            Element::Closed(id, _) => match self.tree.item(*id).content {
+    fn kind_name(&self, closed: &Closed) -> &'static str {
+        match closed {
+            Closed::Known(value) => value.kind_name(),
+            Closed::Item(id, _) => match self.tree.item(*id).content {
                 Content::List(_) => "a list",
                 _ => "a string",
             },
@@ -313,11 +320,7 @@ fn walk_known(value: &Value, keys: &[Key], view: &mut View) -> Flow {
         };
         value = child;
     }
-    view.elements.push(Element::Known(value.clone()));
-    match value.as_object() {
-        Some(_) => Flow::Open,
-        None => Flow::Closed,
-    }
+    view.add_known(value.clone())
 }
 
 pub(super) fn unresolved(reference: &ReferenceNode, origin: &Origin, cycle: bool) -> Error {
