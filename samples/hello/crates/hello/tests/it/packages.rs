@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use klusterkite_core::settings::Settings;
 use klusterkite_hocon::{Config, Document};
+use klusterkite_manifest::{ManifestText, ProbeKind, assemble};
 use serde_json::Value;
 
 fn samples() -> PathBuf {
@@ -53,6 +54,41 @@ fn every_package_says_what_it_is_where_it_lies() {
             assert!(program.is_dir(), "{id}: no program `{binary}`");
         }
         assert!(directory.join("klusterkite.hocon").is_file());
+    }
+}
+
+#[test]
+fn the_manifests_make_nodes_and_migrators_with_the_port_of_the_container() {
+    let start = "KlusterKite.NodeManager.NodeTemplate = test";
+    for (directory, id, version) in packages() {
+        let manifest = ManifestText {
+            package: id.clone(),
+            text: fs::read_to_string(directory.join("klusterkite.hocon")).unwrap(),
+        };
+        let manifests = [manifest];
+        for (environment, expected) in [(None, None), (Some("9000"), Some(9000))] {
+            let variables = ["HELLO_PORT", "CLOCK_PORT"].map(str::to_owned);
+            let variables = variables.into_iter().zip(environment.into_iter().cycle());
+            let variables: BTreeMap<String, String> = variables
+                .map(|(name, value)| (name, value.to_owned()))
+                .collect();
+            let assembly = assemble(&manifests, "Test = 1", start, &variables).unwrap();
+            if assembly.processes.is_empty() {
+                let migrators: Vec<&str> = assembly.migrators.keys().map(String::as_str).collect();
+                assert_eq!(migrators, [id.as_str()], "{id} {version}");
+                continue;
+            }
+            let port = assembly.endpoints[0].port;
+            assert_eq!(
+                port,
+                expected.unwrap_or(if id == "Hello" { 8080 } else { 8090 })
+            );
+            let readiness = assembly.processes[0].readiness.as_ref().unwrap();
+            let url = format!("http://127.0.0.1:{port}/ready");
+            assert_eq!(readiness.kind, ProbeKind::Http { url });
+            let stop = &assembly.processes[0].stop;
+            assert_eq!((stop.drain.as_secs(), stop.grace.as_secs()), (1, 5));
+        }
     }
 }
 
