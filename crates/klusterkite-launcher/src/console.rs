@@ -1,13 +1,13 @@
 //! The launcher's own log and the output of the host, on stdout and stderr.
 //!
-//! One thread writes. A sink that is slow or stuck must not stop the node, so lines are dropped,
-//! and counted, when too many wait.
+//! One thread writes. Whoever has a line waits a moment for a sink that is slow; one that is stuck
+//! must not stop the node, so lines are dropped, and counted, until it takes something again.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -16,6 +16,9 @@ use crate::cycle::Level;
 
 /// Lines that may wait to be written: a burst at a crash; at the longest line this is 1 MiB.
 const LINES_MAX: usize = 128;
+
+/// How often, a millisecond apart, a line is offered to a sink before that counts as stuck.
+const OFFERS_MAX: u32 = 250;
 
 /// Longest wait for a stuck sink at the end.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
@@ -32,6 +35,7 @@ and starts over when it has ended.
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
+static STUCK: AtomicBool = AtomicBool::new(false);
 static SENDER: OnceLock<SyncSender<Job>> = OnceLock::new();
 
 /// Where a line goes.
@@ -88,12 +92,17 @@ pub(crate) fn forward(stream: Stream, line: Vec<u8>) {
     let Some(sender) = SENDER.get() else {
         return write(stream, &line);
     };
-    match sender.try_send(Job::Line(stream, line)) {
-        Ok(()) => {}
-        Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-            DROPPED.fetch_add(1, Ordering::Relaxed);
-        }
+    let mut job = Job::Line(stream, line);
+    for _ in 0..OFFERS_MAX {
+        job = match sender.try_send(job) {
+            Err(TrySendError::Full(job)) if !STUCK.load(Ordering::Relaxed) => job,
+            Ok(()) => return,
+            Err(_) => break,
+        };
+        thread::sleep(Duration::from_millis(1));
     }
+    STUCK.store(true, Ordering::Relaxed);
+    DROPPED.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Waits until everything said so far is written, but not for ever.
@@ -135,6 +144,7 @@ fn write_all(receiver: &Receiver<Job>) {
                 let _ = done.send(());
             }
         }
+        STUCK.store(false, Ordering::Relaxed);
         let dropped = DROPPED.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let text =

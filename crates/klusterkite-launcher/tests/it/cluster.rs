@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -41,7 +41,6 @@ pub(crate) struct Container {
     server: Option<Server>,
     url: String,
     launcher: Option<Child>,
-    runs: u32,
 }
 
 pub(crate) fn problem(status: u16, code: &str) -> Response {
@@ -95,7 +94,6 @@ impl Container {
             server: Some(server),
             url,
             launcher: None,
-            runs: 0,
         };
         container.configure("");
         container
@@ -191,24 +189,29 @@ impl Container {
         command
     }
 
-    pub(crate) fn launch_by(&mut self, mut command: Command) {
-        self.runs += 1;
-        let (out, err) = (self.beside("stdout"), self.beside("stderr"));
-        let append = |path: &Path| {
-            File::options()
-                .create(true)
-                .append(true)
-                .open(path)
-                .unwrap()
-        };
+    pub(crate) fn launch_by(&mut self, command: Command) {
+        let stdout = self.append("stdout");
+        self.launch_with_stdout(command, stdout.into());
+    }
+
+    pub(crate) fn launch_with_stdout(&mut self, mut command: Command, stdout: Stdio) {
         let launcher = command
             .env("KLUSTERKITE_API_CLIENT_SECRET", "the client secret")
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
-            .stdout(append(&out))
-            .stderr(append(&err))
+            .stdout(stdout)
+            .stderr(self.append("stderr"))
             .spawn();
         self.launcher = Some(launcher.unwrap());
+    }
+
+    fn append(&self, name: &str) -> File {
+        let path = self.beside(name);
+        File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

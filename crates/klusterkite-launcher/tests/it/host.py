@@ -47,6 +47,10 @@ if "print" in WORDS:
     print("words on stderr", file=sys.stderr, flush=True)
     sys.stdout.buffer.write(b"\xff\xfe binary\n" + b"x" * 20000 + b"\nlast words")
     sys.stdout.flush()
+if "flood" in WORDS:
+    for line in range(20000):
+        print("line", line)
+    sys.stdout.flush()
 note("starts", {
     "pid": os.getpid(),
     "parent": os.getppid(),

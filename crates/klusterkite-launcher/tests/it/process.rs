@@ -55,6 +55,37 @@ fn a_node_that_keeps_crashing_does_not_fill_the_disk() {
 }
 
 #[test]
+fn a_flood_of_output_is_handed_on_whole() {
+    let mut container = Container::new();
+    container.answer_with(&container.release(1, "flood"));
+    container.launch();
+    container.wait_for_ready(1);
+    container.stop();
+    let out = String::from_utf8(container.stdout()).unwrap();
+    assert!(!container.log().contains("were dropped"));
+    assert!(
+        out.lines()
+            .eq((0..20_000).map(|line| format!("line {line}"))),
+        "{}",
+        out.len()
+    );
+}
+
+#[test]
+fn a_node_does_not_wait_for_output_that_nobody_reads() {
+    let mut container = Container::new();
+    container.answer_with(&container.release(1, "flood"));
+    // A pipe that is open and never read takes 64 KiB.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    container.launch_with_stdout(container.command(), writer.into());
+    container.wait_for_start(1);
+    container.wait_for("readiness", || {
+        (!container.state()["good"].is_null()).then_some(())
+    });
+    container.stop();
+}
+
+#[test]
 fn the_back_off_is_obeyed_by_the_next_launcher() {
     let mut container = Container::new();
     container.configure("backoffMin = 1h, backoffMax = 1h");
