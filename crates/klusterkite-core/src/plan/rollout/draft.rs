@@ -29,6 +29,8 @@ struct Budget {
     ready: u32,
     in_flight: u32,
     batch: u32,
+    /// Nodes that hold the template when the acts so far are carried out.
+    holders: u32,
     /// Nodes of the new release, and those on the way to it: the first wave counts them.
     wave: u32,
     stable_new: u32,
@@ -107,6 +109,13 @@ impl<'a> Draft<'a> {
         self.stop(wish);
     }
 
+    /// Returns how many nodes a template has above its floor when the acts so far are carried out.
+    pub(super) fn spare(&self, code: &TemplateCode) -> u32 {
+        self.budgets
+            .get(code)
+            .map_or(0, |budget| budget.holders.saturating_sub(budget.floor))
+    }
+
     /// Gives up the floor of a removed template whose replacements are there.
     pub(super) fn waive_floor(&mut self, code: &TemplateCode) {
         if let Some(budget) = self.budgets.get_mut(code) {
@@ -165,6 +174,12 @@ impl<'a> Draft<'a> {
         if let Some(budget) = self.budgets.get_mut(&node.template) {
             budget.ready -= u32::from(self.facts.is_ready(node));
             budget.in_flight += 1;
+            if target
+                .as_ref()
+                .is_none_or(|target| target.template != node.template)
+            {
+                budget.holders = budget.holders.saturating_sub(1);
+            }
             budget.wave += u32::from(*reason == StopReason::Update);
         }
         self.acts.push(Act::Stop {
@@ -223,12 +238,10 @@ impl<'a> Draft<'a> {
         else {
             return Ok(());
         };
-        if let Some(gate) = self.facts.input.gates.get(code)
-            && gate.failed > template.rollout.max_failed
-        {
+        let (failed, max_failed) = (self.facts.failures(code), template.rollout.max_failed);
+        if failed > max_failed {
             let message = format!(
-                "{} new nodes of `{code}` failed, {} may; no more are stopped until the update is resumed",
-                gate.failed, template.rollout.max_failed
+                "{failed} new nodes of `{code}` failed, {max_failed} may; no more are stopped until the update is resumed"
             );
             return Err((ReasonCode::FailureGate, message));
         }
@@ -274,6 +287,7 @@ impl Budget {
             ready: template.ready,
             in_flight: template.in_flight,
             batch: template.batch,
+            holders: template.holders,
             wave: (nodes().filter(is_new).count() + leaving.count()) as u32,
             stable_new: nodes()
                 .filter(is_new)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use klusterkite_wire::{NodeId, TemplateCode};
 
 use super::orders::{self, ClosedOrder};
-use super::{Node, NodeStatus, RolloutInput, StopOrder, Target};
+use super::{Node, NodeStatus, Outcome, RolloutInput, StopOrder, Target};
 use crate::plan::assignment::fits;
 use crate::plan::compatibility::{RestartReason, restart_reason};
 use crate::release::{Batch, NodeTemplate, Rollout};
@@ -81,6 +81,22 @@ impl<'a> Facts<'a> {
         (!closes).then_some(order)
     }
 
+    /// Counts the replacements of a template that did not become stable, those of this very plan included.
+    pub(super) fn failures(&self, code: &TemplateCode) -> u32 {
+        let before = self.input.gates.get(code).map_or(0, |gate| gate.failed);
+        let given_up = self
+            .closed
+            .iter()
+            .filter(|closed| closed.outcome == Outcome::GivenUp);
+        let of_template = |closed: &&ClosedOrder| {
+            self.input
+                .nodes
+                .iter()
+                .any(|node| node.id == closed.node && node.template == *code)
+        };
+        before.saturating_add(given_up.filter(of_template).count() as u32)
+    }
+
     /// Tells whether the run that an open order stops is still there.
     pub(super) fn is_leaving(&self, node: &'a Node) -> bool {
         self.open_order(node)
@@ -96,6 +112,17 @@ impl<'a> Facts<'a> {
     pub(super) fn is_stable(&self, node: &Node) -> bool {
         let ready_for = self.input.now.since(node.status_since);
         node.status == NodeStatus::Ready && ready_for >= self.rollout_of(node).min_stable
+    }
+
+    /// Tells whether the node holds a slot of the template: it is one and stays one, or it becomes one.
+    pub(super) fn holds(&self, node: &'a Node, code: &TemplateCode) -> bool {
+        match self.open_order(node) {
+            Some(order) if self.is_leaving(node) => order
+                .target
+                .as_ref()
+                .is_some_and(|target| target.template == *code),
+            _ => node.template == *code,
+        }
     }
 
     pub(super) fn is_obsolete(&self, node: &Node) -> bool {
@@ -202,14 +229,11 @@ impl<'a> Facts<'a> {
     }
 
     fn holders(&self, code: &TemplateCode) -> u32 {
-        let holds = |node: &&'a Node| match self.open_order(node) {
-            Some(order) if self.is_leaving(node) => order
-                .target
-                .as_ref()
-                .is_some_and(|target| target.template == *code),
-            _ => node.template == *code,
-        };
-        self.input.nodes.iter().filter(holds).count() as u32
+        self.input
+            .nodes
+            .iter()
+            .filter(|node| self.holds(node, code))
+            .count() as u32
     }
 }
 

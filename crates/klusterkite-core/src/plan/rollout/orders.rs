@@ -127,17 +127,17 @@ pub(super) fn pause(draft: &mut Draft<'_>) -> bool {
 }
 
 fn failure_gate(facts: &Facts<'_>, template: &TemplateFacts<'_>) -> Option<Refusal> {
-    let gate = facts.input.gates.get(template.code)?;
-    if gate.failed <= template.rollout.max_failed {
+    let failed = facts.failures(template.code);
+    if failed <= template.rollout.max_failed {
         return None;
     }
+    let gate = facts.input.gates.get(template.code);
     let last = gate
-        .reason
-        .as_deref()
+        .and_then(|gate| gate.reason.as_deref())
         .unwrap_or("it did not become stable in time");
     let message = format!(
-        "{} new nodes of `{}` failed, the last one: {last}",
-        gate.failed, template.code
+        "{failed} new nodes of `{}` failed, the last one: {last}",
+        template.code
     );
     Some(Refusal::new(ReasonCode::FailureGate, message).with("template", template.code))
 }

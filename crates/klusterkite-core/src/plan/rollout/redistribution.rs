@@ -1,11 +1,11 @@
 //! A template below its minimum and no free container: one that is needed less becomes it (the seed's
 //! "redistribute roles among containers").
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::draft::{Draft, Wish};
 use super::facts::{Facts, TemplateFacts};
+use super::update::least_missed_first;
 use super::{Node, StopReason, Target};
 use crate::plan::assignment::fits;
 use crate::reason::ReasonCode;
@@ -14,7 +14,7 @@ use crate::release::NodeTemplate;
 /// Tells nodes of less important templates to become what is missing, highest priority first.
 pub(super) fn fill(draft: &mut Draft<'_>) {
     let facts = draft.facts;
-    let mut given = BTreeMap::new();
+    let mut preparing = BTreeMap::new();
     for (wanted, template) in below_minimum(facts) {
         let message = format!(
             "`{}` has {} of at least {} nodes",
@@ -34,15 +34,18 @@ pub(super) fn fill(draft: &mut Draft<'_>) {
             if missing == 0 {
                 break;
             }
-            if spare(facts, node) > given.get(&node.template).copied().unwrap_or(0) {
-                missing -= 1;
-                *given.entry(&node.template).or_default() += 1;
-                draft.ask(&Wish {
-                    node,
-                    reason: StopReason::Redistribution,
-                    target: Some(target.clone()),
-                });
+            // Those that are told to prepare are given away too, though they have not left yet.
+            let preparing = preparing.entry(&node.template).or_insert(0);
+            if draft.spare(&node.template) <= *preparing {
+                continue;
             }
+            missing -= 1;
+            *preparing += u32::from(node.prefetched.as_ref() != Some(&target));
+            draft.ask(&Wish {
+                node,
+                reason: StopReason::Redistribution,
+                target: Some(target.clone()),
+            });
         }
         if missing > 0 {
             let message = format!(
@@ -74,8 +77,7 @@ fn below_minimum<'a, 'f>(facts: &'f Facts<'a>) -> Vec<(&'a NodeTemplate, &'f Tem
 
 /// Tells whether new nodes of the template fail: more containers would be wasted on it.
 fn has_failed(facts: &Facts<'_>, template: &TemplateFacts<'_>) -> bool {
-    let gate = facts.input.gates.get(template.code);
-    gate.is_some_and(|gate| gate.failed > template.rollout.max_failed)
+    facts.failures(template.code) > template.rollout.max_failed
 }
 
 /// Counts containers that become the template as soon as they ask.
@@ -108,14 +110,7 @@ fn donors<'a>(draft: &Draft<'a>, wanted: &NodeTemplate, target: &Target) -> Vec<
         let template = facts.input.active.node_templates.get(&node.template);
         template.map_or(f64::NEG_INFINITY, |template| template.priority)
     };
-    donors.sort_by_key(|node| {
-        (
-            facts.is_ready(node),
-            !facts.is_obsolete(node),
-            Reverse(node.started),
-            &node.id,
-        )
-    });
+    least_missed_first(facts, &mut donors);
     donors.sort_by(|one, other| {
         importance(one)
             .total_cmp(&importance(other))
@@ -123,12 +118,4 @@ fn donors<'a>(draft: &Draft<'a>, wanted: &NodeTemplate, target: &Target) -> Vec<
     });
     donors.sort_by_key(|node| node.prefetched.as_ref() != Some(target));
     donors
-}
-
-/// Returns how many nodes the node's template has above its floor.
-fn spare(facts: &Facts<'_>, node: &Node) -> u32 {
-    let template = facts.templates.get(&node.template);
-    template.map_or(0, |template| {
-        template.holders.saturating_sub(template.floor)
-    })
 }

@@ -28,17 +28,18 @@ pub(super) fn shrink(draft: &mut Draft<'_>) {
 
 /// Returns how many nodes are too many.
 ///
-/// While more nodes are obsolete than too many, the update still needs its spare capacity; the last
+/// While a migration runs the floor may be above the maximum that it leads to; what is above that maximum
+/// stops when the floor has gone. While more nodes are obsolete than too many, the update still needs its spare capacity; the last
 /// obsolete ones are not replaced but stopped for good.
 fn excess<'a>(facts: &Facts<'a>, template: &TemplateFacts<'a>) -> u32 {
     let Some(maximum) = template.active.and_then(|active| active.maximum) else {
         return 0;
     };
-    let excess = template.holders.saturating_sub(maximum);
+    let excess = template.holders.saturating_sub(maximum.max(template.floor));
     let to_replace = template
         .nodes
         .iter()
-        .filter(|node| facts.is_obsolete(node) && !facts.is_leaving(node));
+        .filter(|node| facts.is_obsolete(node) && facts.holds(node, template.code));
     if to_replace.count() as u32 > excess {
         return excess.saturating_sub(template.rollout.surge);
     }

@@ -30,6 +30,9 @@ pub(super) fn removed_templates(draft: &mut Draft<'_>) {
         if template.active.is_some() || template.is_manager || template.nodes.is_empty() {
             continue;
         }
+        if changes_role(draft, template) {
+            continue;
+        }
         if let Some((code, message)) = still_needed(draft, template) {
             draft.wait(code, template.code, None, message);
             continue;
@@ -129,6 +132,16 @@ fn fetch_ahead<'a>(draft: &mut Draft<'a>, template: &TemplateFacts<'a>, queue: &
     });
 }
 
+/// Tells whether nodes of the template are becoming something else; those come first.
+fn changes_role<'a>(draft: &Draft<'a>, template: &TemplateFacts<'a>) -> bool {
+    let changes = |node: &'a Node| {
+        let order = draft.facts.open_order(node);
+        draft.is_touched(node)
+            || order.is_some_and(|order| order.reason == StopReason::Redistribution)
+    };
+    template.nodes.iter().copied().any(changes)
+}
+
 /// Returns why nodes of a removed template have to stay.
 fn still_needed<'a>(
     draft: &Draft<'a>,
@@ -200,12 +213,13 @@ fn out_of_reach(node: &Node) -> (ReasonCode, String) {
     }
 }
 
-/// Sorts nodes so that those which are missed least come first.
+/// Sorts nodes so that those which are missed least come first: those that would be replaced anyway, and
+/// among equals those that do not serve.
 pub(super) fn least_missed_first<'a>(facts: &Facts<'a>, nodes: &mut [&'a Node]) {
     nodes.sort_by_key(|node| {
         (
-            facts.is_ready(node),
             !facts.is_obsolete(node),
+            facts.is_ready(node),
             !node.cordoned,
             Reverse(node.started),
             &node.id,

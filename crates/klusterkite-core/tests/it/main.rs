@@ -1,0 +1,14 @@
+//! The planner's specification: what an operator may rely on, one sentence per test.
+
+#[cfg(test)]
+mod rollout_budget;
+#[cfg(test)]
+mod rollout_orders;
+#[cfg(test)]
+mod rollout_properties;
+#[cfg(test)]
+mod rollout_roles;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod world;
