@@ -12,7 +12,7 @@ use serde::de::{
 use crate::config::boolean_of_text;
 use crate::error::Error;
 use crate::origin::Origin;
-use crate::path::{Key, render_keys};
+use crate::path::{Key, ROOT, render_keys};
 use crate::units;
 use crate::value::{Object, Value, ValueKind, whole_number};
 
@@ -22,7 +22,7 @@ pub(crate) fn deserialize<T: DeserializeOwned>(value: &Value, keys: &[Key]) -> R
         let inner = failure.keys.into_iter().rev();
         let keys: Vec<Key> = keys.iter().cloned().chain(inner).collect();
         let path = if keys.is_empty() {
-            "(root)".to_owned()
+            ROOT.to_owned()
         } else {
             render_keys(&keys)
         };

@@ -7,7 +7,7 @@ use crate::limits::NESTING_MAX;
 use crate::node::{KeyOrder, Node, NodeKind, ObjectNode, Piece, merge_objects};
 use crate::origin::Origin;
 use crate::parser::{self, ParseOptions};
-use crate::path::{Key, Path};
+use crate::path::{Key, Path, ROOT};
 use crate::resolve;
 use crate::{
     json,
@@ -66,8 +66,8 @@ impl Document {
             }),
             kind => Err(Error::WrongType {
                 origin: root.origin,
-                path: String::new(),
-                expected: "an object at the root",
+                path: ROOT.to_owned(),
+                expected: "an object",
                 found: kind_name(&kind),
             }),
         }

@@ -12,7 +12,7 @@ use crate::limits::{NESTING_MAX, TEXT_SIZE_BYTES_MAX};
 use crate::node::{KeyOrder, Node, NodeKind, ObjectNode, ReferenceNode, put_at_path};
 use crate::origin::Origin;
 use crate::parser::join::Joined;
-use crate::path::{Key, Path, PathBuilder};
+use crate::path::{Key, Path, PathBuilder, ROOT};
 use crate::properties;
 use crate::scanner::{Scanner, Token};
 
@@ -155,8 +155,8 @@ impl<'t> Parser<'t, '_> {
                 self.expect_end()?;
                 return Err(Error::WrongType {
                     origin,
-                    path: String::new(),
-                    expected: "an object at the root",
+                    path: ROOT.to_owned(),
+                    expected: "an object",
                     found: "a list",
                 });
             }

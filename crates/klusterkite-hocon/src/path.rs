@@ -6,6 +6,9 @@ use crate::origin::Origin;
 use crate::render::key_text;
 use crate::scanner::{Scanner, Token};
 
+/// Stands for the root where an error names a path.
+pub(crate) const ROOT: &str = "(root)";
+
 /// One element of a path.
 pub(crate) type Key = Arc<str>;
 

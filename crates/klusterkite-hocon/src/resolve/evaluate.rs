@@ -171,11 +171,13 @@ impl Resolver<'_> {
         };
         let mut fields = IndexMap::new();
         for key in self.keys(layers) {
-            let path = at.map(|at| self.tree.child_path(at, &key));
-            let value = match path {
-                None => self.field(layers, &key, None, trail)?,
-                Some(path) => {
-                    self.remembering(path, trail, |r| r.field(layers, &key, Some(path), trail))?
+            let children = self.children(layers, &key);
+            let value = match (self.plain(&children), at) {
+                (Some(plain), _) => Some(plain),
+                (None, None) => self.field(children, None, trail)?,
+                (None, Some(at)) => {
+                    let path = self.tree.child_path(at, &key);
+                    self.remembering(path, trail, |r| r.field(children, Some(path), trail))?
                 }
             };
             if let Some(value) = value {
@@ -203,33 +205,46 @@ impl Resolver<'_> {
         keys
     }
 
-    /// Returns the value of one key of merged objects.
+    /// Returns what merged objects have at one key.
+    fn children(&self, layers: &[Layer], key: &Key) -> Vec<Layer> {
+        let child = |layer: &Layer| match layer {
+            Layer::Known(value) => {
+                let object = value.as_object();
+                let child = object.and_then(|object| object.get(key));
+                child.cloned().map(Layer::Known)
+            }
+            Layer::Item(id) => self.tree.object(*id).and_then(|(object, children)| {
+                let index = object.fields.get_index_of(key)?;
+                Some(Layer::Item(children[index]))
+            }),
+        };
+        layers.iter().filter_map(child).collect()
+    }
+
+    /// Returns the value of a key that has only a scalar, the most frequent case by far.
+    fn plain(&self, children: &[Layer]) -> Option<Value> {
+        let [Layer::Item(id)] = children else {
+            return None;
+        };
+        let item = self.tree.item(*id);
+        match item.content {
+            Content::Scalar(scalar) => Some(scalar_value(item.origin, scalar)),
+            _ => None,
+        }
+    }
+
+    /// Returns the value of one key, given what merged objects have there.
     fn field(
         &mut self,
-        layers: &[Layer],
-        key: &Key,
+        children: Vec<Layer>,
         at: Option<PathId>,
         trail: &Trail,
     ) -> Result<Option<Value>, Error> {
-        let mut found: Vec<Layer> = Vec::with_capacity(1);
-        for layer in layers {
-            found.extend(match layer {
-                Layer::Known(value) => {
-                    let object = value.as_object();
-                    let child = object.and_then(|object| object.get(key));
-                    child.cloned().map(Layer::Known)
-                }
-                Layer::Item(id) => self.tree.object(*id).and_then(|(object, children)| {
-                    let index = object.fields.get_index_of(key)?;
-                    Some(Layer::Item(children[index]))
-                }),
-            });
-        }
-        if let [Layer::Item(id)] = found[..] {
+        if let [Layer::Item(id)] = children[..] {
             return self.item(id, at, trail);
         }
         let mut view = View::default();
-        for child in found {
+        for child in children {
             let flow = match child {
                 Layer::Item(id) => self.walk(id, &[], trail, &mut view)?,
                 Layer::Known(value) => view.add_known(value),

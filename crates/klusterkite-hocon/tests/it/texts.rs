@@ -222,10 +222,7 @@ fn errors_say_where_and_what() {
             "a = $b",
             "layer0:1:5: `$` is reserved; a substitution is written `${path}`",
         ),
-        (
-            "[1]",
-            "layer0:1:1: `` is a list, expected an object at the root",
-        ),
+        ("[1]", "layer0:1:1: `(root)` is a list, expected an object"),
         ("a = x [1]", "layer0:1:5: cannot join a string and a list"),
         (
             "a = ${b}\nb = ${c}",
