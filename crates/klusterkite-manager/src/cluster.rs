@@ -14,6 +14,7 @@ use tokio::sync::{Notify, RwLock, RwLockReadGuard, broadcast, watch};
 use crate::clock::{Clock, wall_clock};
 use crate::config::Config;
 use crate::fault::Fault;
+use crate::feed::Feed;
 use crate::state::{Draft, State};
 
 /// How many events a slow reader of the stream may be behind before it has to page the history.
@@ -32,6 +33,7 @@ struct Inner {
     nudge: Notify,
     events: broadcast::Sender<EventRow>,
     members: watch::Sender<Arc<Members>>,
+    feed: Feed,
 }
 
 impl Cluster {
@@ -50,6 +52,7 @@ impl Cluster {
             nudge: Notify::new(),
             events: broadcast::channel(EVENTS_BEHIND_MAX).0,
             members: watch::channel(Arc::default()).0,
+            feed: Feed::new(config.feed_credential_file.clone()),
             config,
         })))
     }
@@ -57,6 +60,11 @@ impl Cluster {
     /// Returns the settings.
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// Returns what the manager asks feeds.
+    pub fn feed(&self) -> &Feed {
+        &self.0.feed
     }
 
     /// Returns the store, for reading histories.

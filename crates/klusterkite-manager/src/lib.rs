@@ -7,11 +7,16 @@
 //! Architecture invariants: nothing here decides which node stops or which resource moves; nothing is
 //! sent to a node that is not in the store; no handler holds the state while it waits for a network.
 
+pub mod auth;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod configurations;
+pub mod events;
 pub mod executors;
 pub mod fault;
+pub mod feed;
+pub mod http;
 pub mod link;
 pub mod migrations;
 pub mod nodes;

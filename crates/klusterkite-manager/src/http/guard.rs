@@ -1,0 +1,206 @@
+//! What every request passes before its handler: who calls, may he, is there room.
+//!
+//! The only place that decides about access, from the table's `access` alone. Whatever is not granted
+//! there is denied.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::RequestExt as _;
+use axum::extract::{Query, RawPathParams, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use klusterkite_api::operations::{Access, Operation, OperationId};
+use klusterkite_wire::Secret;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use crate::auth::{self, Bearer, Subject};
+use crate::fault::Fault;
+use crate::http::Api;
+use crate::http::answer::{Caller, Refused};
+use crate::http::input::drop_body;
+
+/// How long a request may wait for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// When those that got no turn come back.
+const TURN_RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// How long an answer may take: the slowest asks a database.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an answer may take that asks the feed about every package of a cluster.
+const FEED_TIMEOUT: Duration = Duration::from_secs(110);
+
+/// How long a blocking query may take: the longest wait that it may ask for, and a little.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// Guards the route of one operation.
+#[derive(Clone)]
+pub(super) struct Guard {
+    pub(super) api: Api,
+    pub(super) operation: &'static Operation,
+}
+
+/// Lets a request through to its handler, or answers it.
+pub(super) async fn guard(
+    State(guard): State<Guard>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let mut caller = None;
+    let mut response = match guard.admit(&mut request, &mut caller).await {
+        Ok(turn) => guard.run(request, next, turn).await,
+        Err(fault) => {
+            drop_body(request).await;
+            fault.into_response()
+        }
+    };
+    if let Some(caller) = caller {
+        response.extensions_mut().insert(caller);
+    }
+    response
+}
+
+impl Guard {
+    async fn admit(
+        &self,
+        request: &mut Request,
+        caller: &mut Option<Caller>,
+    ) -> Result<OwnedSemaphorePermit, Fault> {
+        if self.operation.access != Access::Open {
+            let bearer = self.authenticate(request.headers()).await?;
+            *caller = Some(Caller(bearer.actor()));
+            self.authorise(&bearer, request).await?;
+            request.extensions_mut().insert(bearer);
+        }
+        self.check_query(request.uri())?;
+        request.extensions_mut().insert(self.operation);
+        self.turn().await
+    }
+
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Bearer, Fault> {
+        let token = token(headers).ok_or(Fault::Unauthorized(
+            "this needs a token: send `Authorization: Bearer …` with one from `POST /oauth/token`",
+        ))?;
+        let state = self.api.cluster.read().await;
+        auth::bearer(&state, self.api.cluster.now(), &token).ok_or(Fault::Unauthorized(
+            "the token is unknown or has expired; get a new one",
+        ))
+    }
+
+    async fn authorise(&self, bearer: &Bearer, request: &mut Request) -> Result<(), Fault> {
+        match (self.operation.access, &bearer.subject) {
+            (Access::Open | Access::AnyToken, _) | (Access::NodeOr(_), Subject::Node(_)) => Ok(()),
+            (Access::Privilege(privilege) | Access::NodeOr(privilege), _) => {
+                bearer.require(privilege)
+            }
+            (Access::Node, Subject::Node(id)) if names(request, id.as_str()).await => Ok(()),
+            (Access::Node, _) => Err(Fault::Denied {
+                code: "nodeTokenNeeded",
+                message: "this needs the token of the node that the path names".to_owned(),
+            }),
+        }
+    }
+
+    /// Refuses parameters that the operation does not have, so that a mistyped one is not ignored.
+    fn check_query(&self, uri: &Uri) -> Result<(), Fault> {
+        let pairs =
+            Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|error| Fault::Invalid {
+                field: None,
+                message: error.body_text(),
+            })?;
+        let mut seen = BTreeSet::new();
+        for (name, _) in pairs.0 {
+            if !self.operation.query.iter().any(|(known, _)| *known == name) {
+                let message =
+                    "this is not a query parameter of the operation; see /api/openapi.json";
+                return Err(Fault::invalid(&name, message));
+            }
+            if !seen.insert(name.clone()) {
+                return Err(Fault::invalid(&name, "the parameter is given twice"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let turns = match self.operation.id {
+            OperationId::MemberList => &self.api.waits,
+            _ => &self.api.requests,
+        };
+        match timeout(TURN_TIMEOUT, Arc::clone(turns).acquire_owned()).await {
+            Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
+            Err(_) => Err(Fault::TooMany {
+                retry_after: TURN_RETRY_AFTER,
+            }),
+        }
+    }
+
+    /// Runs the handler in a task of its own: a client that goes away, or an answer that takes too long,
+    /// does not stop a decision half-way between the store and the memory.
+    async fn run(&self, request: Request, next: Next, turn: OwnedSemaphorePermit) -> Response {
+        let handler = async move {
+            let response = next.run(request).await;
+            drop(turn);
+            response
+        };
+        let task = tokio::spawn(handler.instrument(tracing::Span::current()));
+        match timeout(self.time_limit(), task).await {
+            Ok(Ok(mut response)) => {
+                if response.status() == StatusCode::OK && self.operation.status != 101 {
+                    let status = StatusCode::from_u16(self.operation.status);
+                    *response.status_mut() = status.expect("the table holds statuses");
+                }
+                response
+            }
+            Ok(Err(panicked)) => {
+                tracing::error!(
+                    operation = self.operation.id.as_str(),
+                    "a handler failed: {panicked}"
+                );
+                let detail = "the manager failed; its log says more under the request id";
+                Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+            }
+            Err(_) => {
+                let detail = "the answer took too long; the request may still be carried out";
+                Refused::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail).into_response()
+            }
+        }
+    }
+
+    fn time_limit(&self) -> Duration {
+        use OperationId as Id;
+        match self.operation.id {
+            Id::MemberList => WAIT_TIMEOUT,
+            Id::ConfigurationCreate
+            | Id::ConfigurationCheck
+            | Id::ConfigurationReady
+            | Id::ConfigurationDiff
+            | Id::MigrationPlan
+            | Id::MigrationCreate
+            | Id::PackageList
+            | Id::PackageGet => FEED_TIMEOUT,
+            _ => ANSWER_TIMEOUT,
+        }
+    }
+}
+
+/// Returns the bearer token of a request (RFC 6750 2.1; the scheme has no case).
+fn token(headers: &HeaderMap) -> Option<Secret> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| Secret::new(token.trim()))
+}
+
+/// Tells whether the path names this node.
+async fn names(request: &mut Request, id: &str) -> bool {
+    let parameters = request.extract_parts::<RawPathParams>().await;
+    parameters.is_ok_and(|parameters| parameters.iter().any(|(_, value)| value == id))
+}

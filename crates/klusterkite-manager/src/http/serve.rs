@@ -1,0 +1,85 @@
+//! Connections: accepted, bounded, given a time to speak.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::cluster::Cluster;
+use crate::http::router;
+
+/// Connections that are open at a time, links of nodes not counted; others wait in the system's queue.
+const CONNECTIONS_MAX: usize = 8192;
+
+/// How long a connection may take to send the head of its next request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Largest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// Pause after a failed accept: mostly no file descriptor is free, and trying at once makes it worse.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves the API until the future is dropped; requests that run then are carried out to their end.
+pub async fn serve(listener: TcpListener, cluster: Cluster) -> io::Result<()> {
+    let service = TowerToHyperService::new(router(cluster));
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await;
+        let place = place.expect("the semaphore is never closed");
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let connection = connection(stream, peer, service.clone());
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: TowerToHyperService<axum::Router>,
+) {
+    // Without it a heartbeat's answer waits for the peer's acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        service.call(request)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%peer, "a connection ended: {error}");
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}

@@ -1,0 +1,155 @@
+//! A feed with made-up packages, as far as the check asks it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use klusterkite_nuget::v3::FACTS_TYPE;
+use klusterkite_nuget::{Sha256Hash, Sha512Hash};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+#[derive(Clone)]
+pub(crate) struct Feed {
+    origin: String,
+    packages: Arc<Mutex<BTreeSet<(String, String)>>>,
+    questions: Arc<watch::Sender<u32>>,
+    open: Arc<watch::Sender<bool>>,
+}
+
+impl Feed {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let feed = Self {
+            origin: format!("http://{}", listener.local_addr().unwrap()),
+            packages: Arc::default(),
+            questions: Arc::new(watch::channel(0).0),
+            open: Arc::new(watch::channel(true).0),
+        };
+        for id in [
+            "KlusterKite.NodeManager",
+            "KlusterKite.Core.Service",
+            "Hello",
+        ] {
+            feed.publish(id, "1.0.0");
+        }
+        let router = Router::new()
+            .route("/v3/index.json", get(index))
+            .route("/facts/{id}/{file}", get(facts))
+            .route("/registration/{id}/index.json", get(registration))
+            .route("/search", get(search))
+            .with_state(feed.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        feed
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("{}/v3/index.json", self.origin)
+    }
+
+    pub(crate) fn publish(&self, id: &str, version: &str) {
+        self.packages
+            .lock()
+            .unwrap()
+            .insert((id.to_owned(), version.to_owned()));
+    }
+
+    pub(crate) fn purge(&self, id: &str, version: &str) {
+        self.packages
+            .lock()
+            .unwrap()
+            .remove(&(id.to_owned(), version.to_owned()));
+    }
+
+    /// Lets questions wait, or answers them.
+    pub(crate) fn set_open(&self, open: bool) {
+        self.open.send_replace(open);
+    }
+
+    /// Waits until facts were asked for since `before`.
+    pub(crate) async fn asked_since(&self, before: u32) {
+        let mut questions = self.questions.subscribe();
+        questions
+            .wait_for(|questions| *questions > before)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) fn questions(&self) -> u32 {
+        *self.questions.borrow()
+    }
+
+    fn versions(&self, lower_id: &str) -> Vec<(String, String)> {
+        let packages = self.packages.lock().unwrap();
+        packages
+            .iter()
+            .filter(|(id, _)| id.to_ascii_lowercase() == lower_id)
+            .cloned()
+            .collect()
+    }
+}
+
+pub(crate) fn sha512(id: &str, version: &str) -> String {
+    let content = format!("{id} {version}");
+    Sha512Hash::of(content.as_bytes()).to_string()
+}
+
+async fn index(State(feed): State<Feed>) -> axum::Json<Value> {
+    let resource =
+        |kind: &str, path: &str| json!({"@id": format!("{}{path}", feed.origin), "@type": kind});
+    axum::Json(json!({"version": "3.0.0", "resources": [
+        resource(FACTS_TYPE, "/facts"),
+        resource("RegistrationsBaseUrl/3.6.0", "/registration"),
+        resource("SearchQueryService/3.5.0", "/search"),
+    ]}))
+}
+
+async fn facts(State(feed): State<Feed>, Path((id, file)): Path<(String, String)>) -> Response {
+    feed.questions.send_modify(|questions| *questions += 1);
+    feed.open.subscribe().wait_for(|open| *open).await.unwrap();
+    let version = file.strip_suffix(".json").unwrap();
+    let versions = feed.versions(&id);
+    let Some((id, version)) = versions.into_iter().find(|(_, known)| known == version) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    // The check looks for the entry point of templates without their own.
+    let program = json!({
+        "path": "runtimes/linux-x64/native/klusterkite-service", "size": 100,
+        "sha256": Sha256Hash::of(b"program").to_string(),
+    });
+    let files = if id == "KlusterKite.Core.Service" {
+        vec![program]
+    } else {
+        Vec::new()
+    };
+    axum::Json(json!({
+        "id": id, "version": version, "sha512": sha512(&id, &version), "size": 1000, "listed": true,
+        "published": "2026-11-22T00:00:00Z", "files": files,
+    }))
+    .into_response()
+}
+
+async fn registration(State(feed): State<Feed>, Path(id): Path<String>) -> Response {
+    let items = feed.versions(&id).into_iter().map(|(id, version)| {
+        json!({"@id": "x", "packageContent": "x", "catalogEntry": {"@id": "x", "id": id, "version": version, "listed": true}})
+    });
+    let items: Vec<_> = items.collect();
+    if items.is_empty() {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let page = json!({"@id": "x", "count": items.len(), "items": items, "lower": "0.0.0", "upper": "99.0.0"});
+    axum::Json(json!({"@id": "x", "count": 1, "items": [page]})).into_response()
+}
+
+async fn search(State(feed): State<Feed>) -> axum::Json<Value> {
+    let packages = feed.packages.lock().unwrap();
+    let data: Vec<_> = packages.iter().map(|(id, version)| {
+        json!({"@id": "x", "id": id, "version": version, "description": "", "versions": [{"@id": "x", "version": version}]})
+    }).collect();
+    axum::Json(json!({"totalHits": data.len(), "data": data}))
+}
