@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::limits::NESTING_MAX;
 use crate::origin::Origin;
 use crate::render::key_text;
 use crate::scanner::{Scanner, Token};
@@ -30,7 +31,9 @@ impl Path {
     }
 
     pub(crate) fn parse_at(text: &str, origin: &Origin) -> Result<Self, Error> {
-        if let Some(keys) = plain_keys(text) {
+        if let Some(keys) = plain_keys(text)
+            && keys.len() <= NESTING_MAX
+        {
             return Ok(Self { keys });
         }
         let invalid = |problem: String| Error::Path {
@@ -156,6 +159,10 @@ impl PathBuilder {
             return Err(
                 "it has a leading, trailing or doubled `.`; quote empty keys as `\"\"`".to_owned(),
             );
+        }
+        if self.done.len() > NESTING_MAX {
+            // No value lies that deep.
+            return Err(format!("it has more than {NESTING_MAX} keys"));
         }
         Ok(self.done)
     }

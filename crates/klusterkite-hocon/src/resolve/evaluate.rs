@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 
 use super::Resolver;
 use super::joined::Joined;
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::node::{NodeKind, ReferenceNode};
 use crate::origin::Origin;
 use crate::path::Key;
-use crate::value::{Number, Value, ValueKind};
+use crate::value::{Number, Object, Value, ValueKind};
 
 impl Resolver<'_> {
     pub(super) fn root(&mut self) -> Result<Value, Error> {
@@ -170,8 +170,7 @@ impl Resolver<'_> {
             [] => self.tree.item(Tree::ROOT).origin.clone(),
         };
         let mut fields = IndexMap::new();
-        for key in self.keys(layers) {
-            let children = self.children(layers, &key);
+        for (key, children) in self.fields(layers) {
             let value = match (self.plain(&children), at) {
                 (Some(plain), _) => Some(plain),
                 (None, None) => self.field(children, None, trail)?,
@@ -187,38 +186,32 @@ impl Resolver<'_> {
         Value::object(origin, fields)
     }
 
-    /// Returns the keys of objects, those of the lowest priority first.
-    fn keys(&self, layers: &[Layer]) -> IndexSet<Key> {
-        let mut keys = IndexSet::new();
+    /// Returns what merged objects have at each key, highest priority first; keys that come from below come first.
+    fn fields(&self, layers: &[Layer]) -> IndexMap<Key, Vec<Layer>> {
+        let mut fields: IndexMap<Key, Vec<Layer>> = IndexMap::new();
         for layer in layers.iter().rev() {
             match layer {
-                Layer::Item(id) => {
-                    let object = self.tree.object(*id).map(|(object, _)| object);
-                    keys.extend(object.into_iter().flat_map(|o| o.fields.keys().cloned()));
-                }
                 Layer::Known(value) => {
-                    let object = value.as_object();
-                    keys.extend(object.into_iter().flat_map(|o| o.fields().keys().cloned()));
+                    for (key, child) in value.as_object().into_iter().flat_map(Object::fields) {
+                        let children = fields.entry(Arc::clone(key)).or_default();
+                        children.push(Layer::Known(child.clone()));
+                    }
+                }
+                Layer::Item(id) => {
+                    let Some((object, items)) = self.tree.object(*id) else {
+                        continue;
+                    };
+                    for (key, item) in object.fields.keys().zip(items) {
+                        let children = fields.entry(Arc::clone(key)).or_default();
+                        children.push(Layer::Item(*item));
+                    }
                 }
             }
         }
-        keys
-    }
-
-    /// Returns what merged objects have at one key.
-    fn children(&self, layers: &[Layer], key: &Key) -> Vec<Layer> {
-        let child = |layer: &Layer| match layer {
-            Layer::Known(value) => {
-                let object = value.as_object();
-                let child = object.and_then(|object| object.get(key));
-                child.cloned().map(Layer::Known)
-            }
-            Layer::Item(id) => self.tree.object(*id).and_then(|(object, children)| {
-                let index = object.fields.get_index_of(key)?;
-                Some(Layer::Item(children[index]))
-            }),
-        };
-        layers.iter().filter_map(child).collect()
+        if layers.len() > 1 {
+            fields.values_mut().for_each(|children| children.reverse());
+        }
+        fields
     }
 
     /// Returns the value of a key that has only a scalar, the most frequent case by far.

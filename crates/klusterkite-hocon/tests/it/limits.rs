@@ -33,9 +33,13 @@ fn nesting_beyond_the_limit_is_an_error() {
         format!("{}b = 1", "a.".repeat(NESTING_MAX)),
         format!("v = {}{}", "[".repeat(NESTING_MAX), "]".repeat(NESTING_MAX)),
         format!("v = [{{{}", "a = [{".repeat(100_000)),
+        format!("v = ${{?{}b}}", "a.".repeat(NESTING_MAX)),
     ] {
         let error = resolve(&text).unwrap_err();
-        assert!(matches!(error, Error::Limit { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Limit { .. } | Error::Path { .. }),
+            "{error}"
+        );
     }
 }
 
@@ -78,6 +82,14 @@ fn substitutions_cannot_nest_a_value_beyond_the_limit() {
 fn many_keys_of_one_object_take_linear_time() {
     let config = resolve(&lines(50_000, |n| format!("a.b.k{n} = 1"))).unwrap();
     assert_eq!(config.config("a.b").unwrap().root().len(), 50_000);
+}
+
+#[test]
+fn many_layers_of_one_object_take_linear_time() {
+    let text =
+        "b { y = 1 }\n".to_owned() + &lines(3000, |n| format!("a = ${{b}}\na {{ x{n} = {n} }}"));
+    let config = resolve(&text).unwrap();
+    assert_eq!(config.config("a").unwrap().root().len(), 3001);
 }
 
 #[test]
