@@ -23,6 +23,7 @@ pub mod nodes;
 pub mod operations;
 mod progress;
 pub mod rollout;
+pub mod run;
 pub mod secrets;
 pub mod state;
 pub mod views;
