@@ -122,6 +122,12 @@ impl Server {
         server
     }
 
+    /// Lets the manager act, too.
+    pub(crate) fn lead(&self) {
+        let cluster = self.cluster.clone();
+        self.runtime.spawn(async move { cluster.lead().await });
+    }
+
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }

@@ -12,4 +12,5 @@ mod events;
 mod feed;
 mod harness;
 mod input;
+mod nodes;
 mod tokens;
