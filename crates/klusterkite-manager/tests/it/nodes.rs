@@ -238,7 +238,7 @@ fn nodes_are_paged_by_template_and_id() {
                 path = format!(
                     "/api/v1/nodes?limit=2&cursor={}",
                     cursor.replace('/', "%2F")
-                )
+                );
             }
             None => break,
         }
