@@ -7,9 +7,13 @@
 //!
 //! In reading order:
 //!
-//! * [`settings`] is what an operator writes; the check turns it into a [`release`]: what runs.
+//! * [`settings`] is what an operator writes. [`check()`](check::check) says what is wrong with it and
+//!   freezes its packages; [`release`] is the typed form of what passed: what runs.
 //! * [`configuration`] knows the states of a configuration and what may be done in each.
-//! * [`plan`] compares releases and nodes: who needs a restart, what a container becomes, who stops next.
+//! * [`plan`] compares releases with nodes and resources: who needs a restart
+//!   ([`plan::compatibility`]), what a container becomes ([`plan::assignment`]), who stops next
+//!   ([`plan::rollout`]), where each resource stands ([`plan::resources`]) and what a migration does next
+//!   ([`plan::migration`]).
 //! * [`reason`] holds the words in which all of them explain themselves.
 
 pub mod check;

@@ -195,7 +195,7 @@ pub enum RequestKind {
     Drain,
 }
 
-/// Describes a container that asked and got nothing: the cluster's spare capacity.
+/// Describes a container that asked and got nothing, though it is in service: the cluster's spare capacity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingContainer {
     /// Identity of its launcher.
