@@ -1,0 +1,525 @@
+//! Arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use klusterkite_wire::ConfigurationId;
+
+/// Operates a KlusterKite cluster.
+#[derive(Debug, Parser)]
+#[command(name = "klusterkite", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Arguments {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Shown below the help; the codes are those of [`Exit::TABLE`](crate::exit::Exit::TABLE).
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed: the server or a local file
+  2  unusable arguments or input
+  3  not logged in, or wrong password or key
+  4  a privilege is missing
+  5  no such object
+  6  refused in the present state: conflict, findings, blockers
+  7  manager or feed do not answer
+  8  the watched migration did not complete
+
+KLUSTERKITE_PASSWORD holds the password, for scripts that cannot use a file.";
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// URL of the manager, such as http://10.0.0.5:8080.
+    #[arg(long, global = true, env = "KLUSTERKITE_URL", hide_env_values = true)]
+    pub url: Option<String>,
+    /// Login of the user.
+    #[arg(long, global = true, env = "KLUSTERKITE_USER", hide_env_values = true)]
+    pub user: Option<String>,
+    /// File with the user's password.
+    #[arg(
+        long,
+        global = true,
+        env = "KLUSTERKITE_PASSWORD_FILE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    pub password_file: Option<PathBuf>,
+    /// File that keeps the session, mode 0600 [default: klusterkite/session.json in the user's configuration directory].
+    #[arg(
+        long,
+        global = true,
+        env = "KLUSTERKITE_SESSION",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    pub session: Option<PathBuf>,
+    /// URL of the feed's service index [default: what the active configuration says].
+    #[arg(
+        long,
+        global = true,
+        env = "KLUSTERKITE_FEED",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub feed: Option<String>,
+    /// File with the feed's key: {"apiKey": "…"}.
+    #[arg(
+        long,
+        global = true,
+        env = "KLUSTERKITE_FEED_KEY_FILE",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    pub feed_key_file: Option<PathBuf>,
+    /// How results are written.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs; long work writes one document per line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Log in and keep the session.
+    Login,
+    /// End the session.
+    Logout,
+    /// Show the state of the cluster at a glance.
+    Status,
+    /// Configurations: descriptions of the whole cluster.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Migrations: moves from one configuration to another.
+    #[command(subcommand)]
+    Migration(MigrationCommand),
+    /// Nodes: running services.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Node templates: kinds of node.
+    #[command(subcommand)]
+    Template(TemplateCommand),
+    /// Packages of the feed.
+    #[command(subcommand)]
+    Package(PackageCommand),
+    /// Show what happened, and who did it.
+    Events(EventsArguments),
+}
+
+/// Configurations.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// List configurations, newest first.
+    List {
+        /// Only this state: draft, ready, active, archived, obsolete, faulted.
+        #[arg(long)]
+        state: Option<String>,
+        /// Most entries.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Show a configuration.
+    Show {
+        /// Number of the configuration [default: the active one].
+        id: Option<ConfigurationId>,
+        /// Only its settings, as JSON that `config edit --file` takes.
+        #[arg(long)]
+        settings: bool,
+    },
+    /// Make a Draft from another configuration.
+    Copy {
+        /// Number of the configuration [default: the active one].
+        id: Option<ConfigurationId>,
+        /// Set every package to the newest version in the feed.
+        #[arg(long)]
+        newest: bool,
+        /// Name of the Draft.
+        #[arg(long)]
+        name: Option<String>,
+        /// Notes.
+        #[arg(long)]
+        notes: Option<String>,
+    },
+    /// Make a Draft from a settings file.
+    Create {
+        /// Settings (JSON or HOCON).
+        file: PathBuf,
+        /// Name of the Draft.
+        #[arg(long)]
+        name: Option<String>,
+        /// Notes.
+        #[arg(long)]
+        notes: Option<String>,
+    },
+    /// Edit the settings of a Draft in $VISUAL or $EDITOR, or take them from a file.
+    Edit {
+        /// Number of the Draft.
+        id: ConfigurationId,
+        /// New settings (JSON or HOCON) instead of an editor.
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// New name.
+        #[arg(long)]
+        name: Option<String>,
+        /// New notes.
+        #[arg(long)]
+        notes: Option<String>,
+    },
+    /// Check a Draft.
+    Check {
+        /// Number of the Draft.
+        id: ConfigurationId,
+    },
+    /// Check a Draft, freeze its packages and make it Ready.
+    Ready {
+        /// Number of the Draft.
+        id: ConfigurationId,
+    },
+    /// Discard a Ready configuration.
+    Obsolete {
+        /// Number of the configuration.
+        id: ConfigurationId,
+    },
+    /// Mark the active configuration as known to work well.
+    Stable {
+        /// Number of the configuration.
+        id: ConfigurationId,
+        /// Take the mark away.
+        #[arg(long)]
+        unset: bool,
+    },
+    /// Delete a Draft.
+    Delete {
+        /// Number of the Draft.
+        id: ConfigurationId,
+    },
+    /// Compare a configuration with another one.
+    Diff {
+        /// Number of the configuration.
+        id: ConfigurationId,
+        /// The older side [default: the active one].
+        #[arg(long)]
+        against: Option<ConfigurationId>,
+    },
+}
+
+/// Migrations.
+#[derive(Debug, Subcommand)]
+pub enum MigrationCommand {
+    /// Show what a migration would do; ends with 6 when something blocks it.
+    Plan {
+        /// Number of the destination.
+        to: ConfigurationId,
+    },
+    /// Start a migration.
+    Start {
+        /// Number of the destination.
+        to: ConfigurationId,
+        /// Run all steps without asking.
+        #[arg(long)]
+        automatic: bool,
+        /// What the first failure of an automatic migration does.
+        #[arg(long, value_enum, default_value_t, requires = "automatic")]
+        on_failure: FailureArgument,
+        /// Refuse when the plan with this id is no longer the plan.
+        #[arg(long, value_name = "ID")]
+        plan_id: Option<String>,
+        /// Accept a destination that the cluster was turned back from.
+        #[arg(long)]
+        retry_faulted: bool,
+        /// Follow it to its end; ends with 8 when it does not complete.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Show the running migration with its resources.
+    Status,
+    /// List migrations, newest first.
+    List {
+        /// Most entries.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// Show the log of a migration.
+    Log {
+        /// Number of the migration [default: the running one].
+        id: Option<i64>,
+    },
+    /// Move the nodes to one end of the migration.
+    Nodes {
+        /// Which end.
+        #[arg(value_enum)]
+        target: SideArgument,
+    },
+    /// Move resources, now and in the manager's order.
+    Resources {
+        /// Resources as TEMPLATE:MIGRATOR:RESOURCE [default: all that can be moved].
+        resources: Vec<String>,
+        /// Which end; without a migration resources move to their last point.
+        #[arg(long, value_enum, value_name = "END")]
+        to: Option<SideArgument>,
+    },
+    /// Hold the migration and the update of nodes.
+    Pause,
+    /// Go on; failures counted so far are forgotten.
+    Resume,
+    /// Send an automatic migration back to its source.
+    Rollback,
+    /// End the migration at its start.
+    Cancel,
+    /// End the migration at its destination.
+    Finish,
+    /// Follow a migration until it ends or pauses; ends with 8 when it does not complete.
+    Watch {
+        /// Number of the migration [default: the running one].
+        id: Option<i64>,
+    },
+}
+
+/// What the first failure does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum FailureArgument {
+    /// Wait for an operator.
+    #[default]
+    Pause,
+    /// Go back to the source.
+    Rollback,
+}
+
+/// One end of a migration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SideArgument {
+    /// Where it came from.
+    Source,
+    /// Where it leads.
+    Destination,
+}
+
+/// Nodes.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// List nodes.
+    List {
+        /// Only this template.
+        #[arg(long)]
+        template: Option<String>,
+        /// Only this status.
+        #[arg(long)]
+        status: Option<String>,
+    },
+    /// Show a node.
+    Show {
+        /// Node id, or the beginning of one.
+        id: String,
+    },
+    /// Tell why a node has its template.
+    Explain {
+        /// Node id, or the beginning of one.
+        id: String,
+    },
+    /// Restart a node without dropping its template below the minimum.
+    Restart(NodeArguments),
+    /// Stop a node and give its container no new work.
+    Drain(NodeArguments),
+    /// Give a node's container no new work.
+    Cordon {
+        /// Node id, or the beginning of one.
+        id: String,
+    },
+    /// Give a node's container work again.
+    Uncordon {
+        /// Node id, or the beginning of one.
+        id: String,
+    },
+}
+
+/// A node and how gently it is treated.
+#[derive(Debug, Args)]
+pub struct NodeArguments {
+    /// Node id, or the beginning of one.
+    pub id: String,
+    /// At once, even below the minimum; needs a privilege of its own and is audited.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Node templates.
+#[derive(Debug, Subcommand)]
+pub enum TemplateCommand {
+    /// Count nodes per template.
+    List,
+}
+
+/// Packages.
+#[derive(Debug, Subcommand)]
+pub enum PackageCommand {
+    /// List packages of the feed.
+    List {
+        /// Only those that match a text.
+        text: Option<String>,
+        /// Most entries.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+    /// Show the versions of a package.
+    Show {
+        /// Package id.
+        id: String,
+    },
+    /// Make a package of a directory with a `pack.hocon`.
+    Pack(PackArguments),
+    /// Publish packages. The same bytes again are no error.
+    Push {
+        /// Package files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// A version that is there with other content is no error either.
+        #[arg(long)]
+        skip_duplicate: bool,
+    },
+    /// Hide a version from searches; its bytes stay.
+    Unlist {
+        /// Package id.
+        id: String,
+        /// Version.
+        version: String,
+    },
+}
+
+/// What to pack.
+#[derive(Debug, Args)]
+pub struct PackArguments {
+    /// Directory with `pack.hocon`, `klusterkite.hocon` and `content/`.
+    pub directory: PathBuf,
+    /// Where the package goes: a directory, or a file ending in `.nupkg`.
+    #[arg(long, short, value_name = "PATH", default_value = ".")]
+    pub out: PathBuf,
+    /// Directory with the programs that `binaries` of `pack.hocon` names.
+    #[arg(long, value_name = "DIR")]
+    pub binaries: Option<PathBuf>,
+    /// Version; wins over `pack.hocon`.
+    #[arg(long, value_name = "VERSION")]
+    pub version: Option<String>,
+    /// Runtime of the programs.
+    #[arg(long, value_name = "RID", default_value = "linux-x64")]
+    pub runtime: String,
+}
+
+/// Which events.
+#[derive(Debug, Args)]
+pub struct EventsArguments {
+    /// Go on with those that happen.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Begin after this event [default: show the last ones].
+    #[arg(long, value_name = "ID")]
+    pub from: Option<i64>,
+    /// Most entries.
+    #[arg(long, default_value_t = 50)]
+    pub limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::exit::Exit;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        let words = std::iter::once("klusterkite").chain(line.split_whitespace());
+        Arguments::try_parse_from(words).map(|arguments| arguments.command)
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_every_exit_code() {
+        let help = Arguments::command().render_long_help().to_string();
+        for (exit, meaning) in Exit::TABLE {
+            assert!(
+                help.contains(&format!("{}  {meaning}", *exit as u8)),
+                "{meaning}"
+            );
+        }
+    }
+
+    #[test]
+    fn commands_of_the_story_are_understood() {
+        let lines = [
+            "login --url http://m:8080 --user admin --password-file p",
+            "status --output json",
+            "config list",
+            "config show 1 --settings",
+            "config copy --newest",
+            "config copy 3 --name next",
+            "config edit 2 --file settings.json",
+            "config check 2",
+            "config ready 2",
+            "config obsolete 2",
+            "config diff 2 --against 1",
+            "migration plan 2",
+            "migration start 2 --automatic --on-failure rollback --watch",
+            "migration status",
+            "migration nodes destination",
+            "migration resources hello:Hello.Db:schema --to destination",
+            "migration resources",
+            "migration cancel",
+            "migration finish",
+            "migration watch",
+            "node list --template hello",
+            "node show 0a",
+            "node explain 0a",
+            "node restart 0a --force",
+            "node drain 0a",
+            "node cordon 0a",
+            "template list",
+            "package list hello",
+            "package show Hello",
+            "package pack samples/hello/packages/Hello/1.0.0 -o out --binaries target/debug --version 1.0.0",
+            "package push a.nupkg b.nupkg --skip-duplicate",
+            "events --follow --from 5",
+        ];
+        for line in lines {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused_with_the_code_for_usage() {
+        let lines = [
+            "",
+            "config show x",
+            "config edit",
+            "migration start",
+            "migration start 2 --on-failure rollback",
+            "migration nodes both",
+            "package push",
+            "status --output xml",
+            "unknown",
+        ];
+        for line in lines {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), Exit::Usage as i32, "{line}");
+        }
+    }
+}

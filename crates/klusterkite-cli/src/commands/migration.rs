@@ -1,0 +1,271 @@
+use klusterkite_api::cluster::{Accepted, ClusterState};
+use klusterkite_api::migrations::{
+    Migration, MigrationCreate, MigrationLogEntry, MigrationMode, MigrationPlan, NodesRequest,
+    OnFailure, PlanRequest, ResourceRequest, ResourcesRequest,
+};
+use klusterkite_api::operations::OperationId;
+use klusterkite_api::page::Page;
+use klusterkite_core::plan::resources::{ResourceKey, Side};
+
+use super::{accepted, watch};
+use crate::arguments::{FailureArgument, MigrationCommand, SideArgument};
+use crate::context::Context;
+use crate::exit::{Exit, Stop};
+use crate::render;
+
+pub(crate) fn run(command: &MigrationCommand, context: &mut Context) -> anyhow::Result<Exit> {
+    match command {
+        MigrationCommand::Plan { to } => plan(
+            context,
+            PlanRequest {
+                to_configuration_id: *to,
+            },
+        ),
+        MigrationCommand::Start {
+            to,
+            automatic,
+            on_failure,
+            plan_id,
+            retry_faulted,
+            watch,
+        } => {
+            let new = MigrationCreate {
+                to_configuration_id: *to,
+                mode: if *automatic {
+                    MigrationMode::Automatic
+                } else {
+                    MigrationMode::Manual
+                },
+                plan_id: plan_id.clone(),
+                on_failure: match on_failure {
+                    FailureArgument::Pause => OnFailure::Pause,
+                    FailureArgument::Rollback => OnFailure::Rollback,
+                },
+                retry_faulted: *retry_faulted,
+            };
+            start(context, &new, *watch)
+        }
+        MigrationCommand::Status => status(context),
+        MigrationCommand::List { limit } => list(context, *limit),
+        MigrationCommand::Log { id } => log(context, *id),
+        MigrationCommand::Nodes { target } => nodes(context, side(*target)),
+        MigrationCommand::Resources {
+            resources: keys,
+            to,
+        } => resources(context, keys, to.map(side)),
+        MigrationCommand::Pause => change(context, OperationId::MigrationPause),
+        MigrationCommand::Resume => change(context, OperationId::MigrationResume),
+        MigrationCommand::Rollback => {
+            let answer: Accepted = context
+                .client()?
+                .operation(OperationId::MigrationRollback)
+                .send()?;
+            accepted(context, &answer)
+        }
+        MigrationCommand::Cancel => change(context, OperationId::MigrationCancel),
+        MigrationCommand::Finish => change(context, OperationId::MigrationFinish),
+        MigrationCommand::Watch { id } => {
+            let id = or_current(context, *id)?;
+            watch::follow(context, id)
+        }
+    }
+}
+
+fn plan(context: &mut Context, request: PlanRequest) -> anyhow::Result<Exit> {
+    let plan: MigrationPlan = context
+        .client()?
+        .operation(OperationId::MigrationPlan)
+        .body(&request)
+        .send()?;
+    context.print(&plan, render::migration::plan)?;
+    Ok(if plan.plan.blockers.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Refused
+    })
+}
+
+fn start(context: &mut Context, new: &MigrationCreate, watch: bool) -> anyhow::Result<Exit> {
+    let migration: Migration = context
+        .client()?
+        .operation(OperationId::MigrationCreate)
+        .body(new)
+        .send()?;
+    let sentence = |migration: &Migration| {
+        let (from, to) = (
+            migration.from_configuration_id,
+            migration.to_configuration_id,
+        );
+        format!(
+            "migration {} from configuration {from} to {to} has started",
+            migration.id
+        )
+    };
+    if watch {
+        context.print_line(&migration, sentence)?;
+        return watch::follow(context, migration.id);
+    }
+    context.print(&migration, |migration| sentence(migration) + "\n")?;
+    Ok(Exit::Done)
+}
+
+fn status(context: &mut Context) -> anyhow::Result<Exit> {
+    let state: ClusterState = context
+        .client()?
+        .operation(OperationId::ClusterStateGet)
+        .send()?;
+    context.print(&state, render::cluster::migration)?;
+    Ok(Exit::Done)
+}
+
+fn list(context: &mut Context, limit: u32) -> anyhow::Result<Exit> {
+    let call = context.client()?.operation(OperationId::MigrationList);
+    let page: Page<Migration> = call.query("limit", limit).send()?;
+    context.print(&page, |page| render::migration::list(&page.items))?;
+    Ok(Exit::Done)
+}
+
+fn log(context: &mut Context, id: Option<i64>) -> anyhow::Result<Exit> {
+    let id = or_current(context, id)?;
+    let mut entries = Vec::<MigrationLogEntry>::new();
+    let mut cursor = None::<String>;
+    loop {
+        let call = context
+            .client()?
+            .operation(OperationId::MigrationLog)
+            .path("id", id);
+        let page: Page<MigrationLogEntry> =
+            call.query_optional("cursor", cursor.as_ref()).send()?;
+        entries.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    context.print(&Page::whole(entries), |page| {
+        render::migration::log(&page.items)
+    })?;
+    Ok(Exit::Done)
+}
+
+fn nodes(context: &mut Context, target: Side) -> anyhow::Result<Exit> {
+    let call = context.client()?.operation(OperationId::MigrationNodes);
+    let answer: Accepted = call.body(&NodesRequest { target }).send()?;
+    accepted(context, &answer)
+}
+
+fn resources(context: &mut Context, keys: &[String], to: Option<Side>) -> anyhow::Result<Exit> {
+    let state: ClusterState = context
+        .client()?
+        .operation(OperationId::ClusterStateGet)
+        .send()?;
+    let chosen = if keys.is_empty() {
+        state.migratable_resources
+    } else {
+        keys.iter()
+            .map(|key| parse_key(key))
+            .collect::<anyhow::Result<_>>()?
+    };
+    if chosen.is_empty() {
+        return Err(Stop::new(Exit::Refused, "no resource can be moved now").into());
+    }
+    let operation = match (&state.migration, to) {
+        (Some(_), None) => {
+            let sentence =
+                "a migration runs; say which end with `--to source` or `--to destination`";
+            return Err(Stop::new(Exit::Usage, sentence).into());
+        }
+        (Some(_), Some(_)) => OperationId::MigrationResources,
+        (None, _) => OperationId::ClusterResources,
+    };
+    let resources = chosen.into_iter().map(|key| ResourceRequest {
+        template_code: key.template,
+        migrator_type_name: key.migrator,
+        resource_code: key.resource,
+        target: to,
+    });
+    let request = ResourcesRequest {
+        resources: resources.collect(),
+    };
+    let answer: Accepted = context
+        .client()?
+        .operation(operation)
+        .body(&request)
+        .send()?;
+    accepted(context, &answer)
+}
+
+/// Parses `template:migrator:resource`; the resource's code may hold colons.
+fn parse_key(text: &str) -> anyhow::Result<ResourceKey> {
+    let mut parts = text.splitn(3, ':');
+    let mut next = || parts.next().unwrap_or_default();
+    let (template, migrator, resource) = (next(), next(), next());
+    let unusable = |reason: String| {
+        Stop::new(
+            Exit::Usage,
+            format!("`{text}` is not TEMPLATE:MIGRATOR:RESOURCE: {reason}"),
+        )
+    };
+    Ok(ResourceKey {
+        template: template
+            .parse()
+            .map_err(|error| unusable(format!("{error}")))?,
+        migrator: migrator
+            .parse()
+            .map_err(|error| unusable(format!("{error}")))?,
+        resource: resource
+            .parse()
+            .map_err(|error| unusable(format!("{error}")))?,
+    })
+}
+
+fn change(context: &mut Context, operation: OperationId) -> anyhow::Result<Exit> {
+    let migration: Migration = context.client()?.operation(operation).send()?;
+    context.print(&migration, |migration| {
+        format!(
+            "migration {} is {}\n",
+            migration.id,
+            render::word(&migration.state)
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+fn or_current(context: &mut Context, id: Option<i64>) -> anyhow::Result<i64> {
+    if let Some(id) = id {
+        return Ok(id);
+    }
+    let current: Migration = context
+        .client()?
+        .operation(OperationId::MigrationCurrent)
+        .send()?;
+    Ok(current.id)
+}
+
+fn side(argument: SideArgument) -> Side {
+    match argument {
+        SideArgument::Source => Side::Source,
+        SideArgument::Destination => Side::Destination,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_is_named_by_three_parts() {
+        let key = parse_key("hello:Hello.Db:schema:main").unwrap();
+        assert_eq!(
+            (key.migrator.as_str(), key.resource.as_str()),
+            ("Hello.Db", "schema:main")
+        );
+        for text in ["", "hello", "hello:Hello.Db", "a b:c:d", "::"] {
+            assert_eq!(
+                Exit::of(&parse_key(text).unwrap_err()),
+                Exit::Usage,
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,22 @@
+use klusterkite_api::cluster::ClusterState;
+use klusterkite_api::nodes::Template;
+use klusterkite_api::operations::OperationId;
+use klusterkite_api::page::Page;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::render;
+
+/// Shows the cluster at a glance.
+pub(crate) fn show(context: &mut Context) -> anyhow::Result<Exit> {
+    let client = context.client()?;
+    let state: ClusterState = client.operation(OperationId::ClusterStateGet).send()?;
+    let templates: Page<Template> = client.operation(OperationId::TemplateList).send()?;
+    let url = client.url();
+    let result = json!({ "url": url, "cluster": state, "templates": templates.items });
+    context.print(&result, |_| {
+        render::cluster::status(&url, &state, &templates.items)
+    })?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,267 @@
+//! Nodes and templates.
+
+use std::fmt::Write as _;
+
+use klusterkite_api::nodes::{Node, NodeExplanation, NodeOrder, Template};
+
+use super::{NONE, joined, or_none, pairs, table, waits, word, yes_or_no};
+
+/// Renders a list of nodes.
+pub fn list(nodes: &[Node]) -> String {
+    let rows = nodes.iter().map(|node| {
+        [
+            node.node_id.to_string(),
+            node.template.to_string(),
+            word(&node.status),
+            node.configuration_id.to_string(),
+            if node.address.is_empty() {
+                NONE.to_owned()
+            } else {
+                node.address.clone()
+            },
+            marks(node),
+            node.since.clone(),
+        ]
+    });
+    table(
+        [
+            "NODE", "TEMPLATE", "STATUS", "CONFIG", "ADDRESS", "MARKS", "SINCE",
+        ],
+        rows,
+    )
+}
+
+/// Says in a few words what is special about a node.
+fn marks(node: &Node) -> String {
+    let mut marks = Vec::new();
+    if node.is_obsolete {
+        marks.push("obsolete".to_owned());
+    }
+    if node.cordoned {
+        marks.push("cordoned".to_owned());
+    }
+    if let Some(order) = &node.order {
+        marks.push(format!("stopping for {}", order.reason));
+    }
+    joined(&marks)
+}
+
+/// Renders one node.
+pub fn show(node: &Node) -> String {
+    let endpoints: Vec<_> = node
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            format!(
+                "{} {}:{} -> {}{}",
+                endpoint.name, node.address, endpoint.port, endpoint.host, endpoint.route
+            )
+        })
+        .collect();
+    let mut text = pairs([
+        ("node", node.node_id.to_string()),
+        ("template", node.template.to_string()),
+        ("configuration", node.configuration_id.to_string()),
+        (
+            "status",
+            format!("{} since {}", word(&node.status), node.since),
+        ),
+        ("reason", or_none(node.reason.as_ref())),
+        (
+            "obsolete",
+            node.obsolete_reason
+                .clone()
+                .unwrap_or_else(|| yes_or_no(node.is_obsolete)),
+        ),
+        (
+            "container",
+            format!("{}, {}", node.container_type, node.runtime),
+        ),
+        ("cordoned", yes_or_no(node.cordoned)),
+        (
+            "address",
+            if node.address.is_empty() {
+                NONE.to_owned()
+            } else {
+                node.address.clone()
+            },
+        ),
+        ("roles", joined(&node.roles)),
+        ("endpoints", joined(&endpoints)),
+        ("incarnation", node.incarnation.to_string()),
+        (
+            "order",
+            node.order.as_ref().map_or_else(|| NONE.to_owned(), order),
+        ),
+        ("last crash", or_none(node.last_crash.as_ref())),
+    ]);
+    if !node.processes.is_empty() {
+        let rows = node.processes.iter().map(|process| {
+            let exit = or_none(process.exit.as_ref());
+            [
+                process.name.clone(),
+                word(&process.state),
+                process.restarts.to_string(),
+                exit,
+            ]
+        });
+        let _ = write!(
+            text,
+            "\n{}",
+            table(["PROCESS", "STATE", "RESTARTS", "LAST EXIT"], rows)
+        );
+    }
+    if !node.modules.is_empty() {
+        let rows = node
+            .modules
+            .iter()
+            .map(|module| [module.id.clone(), module.version.clone()]);
+        let _ = write!(text, "\n{}", table(["PACKAGE", "VERSION"], rows));
+    }
+    text
+}
+
+fn order(order: &NodeOrder) -> String {
+    let next = order.next_configuration_id;
+    let next = next.map_or(String::new(), |next| {
+        format!(", next is configuration {next}")
+    });
+    format!("stop for {} since {}{next}", order.reason, order.ordered)
+}
+
+/// Renders why a node has its template.
+pub fn explanation(explanation: &NodeExplanation) -> String {
+    let mut text = format!("{}\n", explanation.sentence);
+    if let Some(assignment) = &explanation.assignment {
+        let rows = assignment.candidates.iter().map(|candidate| {
+            [
+                candidate.template.to_string(),
+                candidate.count.to_string(),
+                candidate.minimum.to_string(),
+                or_none(candidate.maximum),
+                candidate.priority.to_string(),
+            ]
+        });
+        let candidates = table(["CANDIDATE", "COUNT", "MIN", "MAX", "PRIORITY"], rows);
+        let _ = write!(text, "rule: {}\n\n{candidates}", word(&assignment.rule));
+    }
+    if !explanation.waiting_on.is_empty() {
+        let _ = write!(text, "\nwaiting\n{}", waits(&explanation.waiting_on));
+    }
+    text
+}
+
+/// Renders the counts of templates.
+pub fn templates(templates: &[Template]) -> String {
+    let rows = templates.iter().map(|template| {
+        [
+            template.code.to_string(),
+            template.minimum.to_string(),
+            or_none(template.maximum),
+            template.priority.to_string(),
+            template.ready.to_string(),
+            template.starting.to_string(),
+            template.obsolete.to_string(),
+            template.upgrading.to_string(),
+            template.unreachable.to_string(),
+            joined(&template.container_types),
+        ]
+    });
+    table(
+        [
+            "TEMPLATE",
+            "MIN",
+            "MAX",
+            "PRIORITY",
+            "READY",
+            "STARTING",
+            "OBSOLETE",
+            "UPGRADING",
+            "UNREACHABLE",
+            "CONTAINERS",
+        ],
+        rows,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+
+    fn node() -> Node {
+        serde_json::from_value(json!({
+            "nodeId": "0a000000-0000-4000-8000-000000000000", "template": "hello", "containerType": "worker",
+            "runtime": "linux-x64", "configurationId": 1, "status": "ready", "isObsolete": true,
+            "obsoleteReason": "package Hello changes from 1.0.0 to 2.0.0", "incarnation": 5,
+            "address": "10.0.0.7", "roles": ["hello"], "modules": [{ "id": "Hello", "version": "1.0.0", "sha512": "" }],
+            "endpoints": [{ "name": "hello", "port": 8080, "host": "default", "route": "/hello" }],
+            "processes": [{ "name": "hello", "state": "ready", "restarts": 0 }],
+            "since": "2026-11-22T12:00:00Z", "cordoned": false,
+            "order": { "reason": "update", "ordered": "2026-11-22T12:00:01Z", "nextConfigurationId": 2 },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_list_shows_what_is_special() {
+        expect![[r"
+            NODE                                  TEMPLATE  STATUS  CONFIG  ADDRESS   MARKS                          SINCE
+            0a000000-0000-4000-8000-000000000000  hello     ready   1       10.0.0.7  obsolete, stopping for update  2026-11-22T12:00:00Z
+        "]]
+        .assert_eq(&list(&[node()]));
+    }
+
+    #[test]
+    fn a_node_shows_all_that_is_known() {
+        expect![[r"
+            node           0a000000-0000-4000-8000-000000000000
+            template       hello
+            configuration  1
+            status         ready since 2026-11-22T12:00:00Z
+            reason         -
+            obsolete       package Hello changes from 1.0.0 to 2.0.0
+            container      worker, linux-x64
+            cordoned       no
+            address        10.0.0.7
+            roles          hello
+            endpoints      hello 10.0.0.7:8080 -> default/hello
+            incarnation    5
+            order          stop for update since 2026-11-22T12:00:01Z, next is configuration 2
+            last crash     -
+
+            PROCESS  STATE  RESTARTS  LAST EXIT
+            hello    ready  0         -
+
+            PACKAGE  VERSION
+            Hello    1.0.0
+        "]]
+        .assert_eq(&show(&node()));
+    }
+
+    #[test]
+    fn an_explanation_shows_rule_candidates_and_waits() {
+        let value: NodeExplanation = serde_json::from_value(json!({
+            "nodeId": "0a000000-0000-4000-8000-000000000000",
+            "assignment": { "rule": "belowMinimum", "candidates": [
+                { "template": "hello", "count": 1, "minimum": 2, "maximum": null, "priority": 100.5 }],
+                "sentence": "unused" },
+            "sentence": "`hello` was below its minimum",
+            "waitingOn": [{ "code": "atMinimum", "message": "hello is at its minimum" }],
+        }))
+        .unwrap();
+        expect![[r"
+            `hello` was below its minimum
+            rule: belowMinimum
+
+            CANDIDATE  COUNT  MIN  MAX  PRIORITY
+            hello      1      2    -    100.5
+
+            waiting
+              atMinimum: hello is at its minimum
+        "]]
+        .assert_eq(&explanation(&value));
+    }
+}
