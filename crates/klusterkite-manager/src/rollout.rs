@@ -70,6 +70,7 @@ impl Cluster {
                 .map(|node| node.id.clone());
             state.volatile.unconfirmed = unconfirmed.collect();
             state.volatile.unconfirmed_until = now + lease;
+            state.volatile.progress_at = now;
             state.volatile.recheck = true;
         })
         .await;

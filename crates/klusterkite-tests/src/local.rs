@@ -112,8 +112,8 @@ impl LocalCluster {
     /// Waits until manager and workers are ready.
     pub fn wait_until_ready(&mut self) -> Result<()> {
         let wanted = self.options.workers + 1;
-        let mut seen = String::new();
-        let ready = wait_until(START_TIMEOUT, || match self.ready_nodes() {
+        let (mut seen, mut operator) = (String::new(), None);
+        let ready = wait_until(START_TIMEOUT, || match self.ready_nodes(&mut operator) {
             Ok(ready) if ready >= wanted => true,
             Ok(ready) => {
                 seen = format!("{ready} of {wanted} nodes are ready");
@@ -138,8 +138,13 @@ impl LocalCluster {
         Ok(())
     }
 
-    fn ready_nodes(&self) -> Result<usize> {
-        let nodes = self.operator()?.get("/nodes")?;
+    /// Counts ready nodes; logs in once.
+    fn ready_nodes(&self, operator: &mut Option<Operator>) -> Result<usize> {
+        let operator = match operator {
+            Some(operator) => operator,
+            None => operator.insert(self.operator()?),
+        };
+        let nodes = operator.get("/nodes")?;
         let nodes = nodes["items"].as_array().cloned().unwrap_or_default();
         Ok(nodes
             .iter()
@@ -370,6 +375,8 @@ impl LocalCluster {
         let manager = json!({ "KlusterKite": { "NodeManager": {
             "Listen": format!("127.0.0.1:{}", places.manager_port),
             "Database": self.system().join("klusterkite.db"),
+            // One machine: whoever has not spoken after this time is away.
+            "FailoverLease": "20s",
             "FeedCredentialFile": directory.join("feed/reader.json"),
         } } });
         let path = self.sample().join("cluster.json");
