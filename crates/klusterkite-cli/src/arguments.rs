@@ -425,7 +425,7 @@ pub struct EventsArguments {
     /// Go on with those that happen.
     #[arg(long, short)]
     pub follow: bool,
-    /// Begin after this event [default: show the last ones].
+    /// Begin with this event [default: show the newest ones].
     #[arg(long, value_name = "ID")]
     pub from: Option<i64>,
     /// Most entries.

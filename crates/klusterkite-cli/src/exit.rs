@@ -79,7 +79,7 @@ impl Exit {
             Self::Away => {
                 Some("is `--url` (KLUSTERKITE_URL) right, and does the manager run?".to_owned())
             }
-            Self::Refused if refused_by("revisionConflict") => {
+            Self::Refused if refused_by("revisionMismatch") => {
                 Some("somebody changed it meanwhile; edit it again".to_owned())
             }
             _ => None,

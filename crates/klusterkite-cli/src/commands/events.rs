@@ -10,20 +10,17 @@ use crate::render;
 /// Shows events, and goes on with those that happen if asked.
 pub(crate) fn run(arguments: &EventsArguments, context: &mut Context) -> anyhow::Result<Exit> {
     let limit = arguments.limit.clamp(1, PAGE_LIMIT_MAX);
-    let from = match arguments.from {
-        Some(from) => from,
-        None => before_last(context, limit)?,
-    };
-    let page = page(context, from, limit)?;
+    let page = page(context, arguments.from, limit)?;
     if !arguments.follow {
         context.print(&page, |page| render::events::list(&page.items))?;
         return Ok(Exit::Done);
     }
-    let mut last = from;
     for event in &page.items {
-        last = event.id;
         context.print_line(event, render::events::line)?;
     }
+    // An empty history begins with the first event.
+    let before = arguments.from.map_or(0, |from| from.saturating_sub(1));
+    let last = page.items.last().map_or(before, |event| event.id);
     context.client()?;
     let context = &*context;
     let client = context.logged_in();
@@ -33,21 +30,15 @@ pub(crate) fn run(arguments: &EventsArguments, context: &mut Context) -> anyhow:
     Ok(Exit::Done)
 }
 
-/// Returns the events after an id, oldest first.
-pub(crate) fn page(context: &mut Context, from: i64, limit: u32) -> anyhow::Result<Page<Event>> {
+/// Returns the events from an id on, or the newest ones; oldest first.
+pub(crate) fn page(
+    context: &mut Context,
+    from: Option<i64>,
+    limit: u32,
+) -> anyhow::Result<Page<Event>> {
     let call = context.client()?.operation(OperationId::EventStream);
-    Ok(call.query("from", from).query("limit", limit).send()?)
-}
-
-/// Returns the id after which the last `count` events come. Ids have no gaps, but the oldest events may be
-/// forgotten.
-pub(crate) fn before_last(context: &mut Context, count: u32) -> anyhow::Result<i64> {
-    let oldest = page(context, 0, 1)?;
-    let first = oldest.items.first().map_or(1, |event| event.id);
-    let total = i64::try_from(oldest.total).unwrap_or(i64::MAX);
-    Ok(first
-        .saturating_add(total)
-        .saturating_sub(1)
-        .saturating_sub(count.into())
-        .max(0))
+    Ok(call
+        .query_optional("from", from)
+        .query("limit", limit)
+        .send()?)
 }

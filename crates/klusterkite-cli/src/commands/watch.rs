@@ -66,9 +66,12 @@ pub(super) fn follow(context: &mut Context, id: i64) -> anyhow::Result<Exit> {
 
 /// Shows what is new and returns the migration.
 fn look(context: &mut Context, id: i64, shown: &mut Shown) -> anyhow::Result<Migration> {
-    let from = match shown.event {
+    let last = match shown.event {
         Some(last) => last,
-        None => events::before_last(context, 0)?,
+        None => events::page(context, None, 1)?
+            .items
+            .last()
+            .map_or(0, |event| event.id),
     };
     // The migration is read before its events, so that those of its end are not missed.
     let migration: Migration = context
@@ -80,8 +83,8 @@ fn look(context: &mut Context, id: i64, shown: &mut Shown) -> anyhow::Result<Mig
         .client()?
         .operation(OperationId::ClusterStateGet)
         .send()?;
-    let page = events::page(context, from, EVENTS_MAX)?;
-    shown.event = Some(page.items.last().map_or(from, |event| event.id));
+    let page = events::page(context, Some(last + 1), EVENTS_MAX)?;
+    shown.event = Some(page.items.last().map_or(last, |event| event.id));
     for event in &page.items {
         context.print_line(event, render::events::line)?;
     }
