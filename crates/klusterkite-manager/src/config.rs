@@ -22,6 +22,9 @@ pub struct Config {
     pub database: PathBuf,
     /// Credential file for the feed (`FeedCredentialFile`).
     pub feed_credential_file: Option<PathBuf>,
+    /// Name under which the feed keeps what this cluster needs (`ClusterName`, `klusterkite`): clusters that
+    /// share a feed need different ones.
+    pub cluster_name: String,
     /// Directory that outlives restarts: executors are assembled below it.
     pub data: PathBuf,
     /// How long an assignment counts without progress (`NewNodeJoinTimeout`, 30 s).
@@ -87,6 +90,9 @@ impl Config {
             feed_credential_file: section
                 .string_optional("FeedCredentialFile")?
                 .map(PathBuf::from),
+            cluster_name: section
+                .string_optional("ClusterName")?
+                .unwrap_or_else(|| "klusterkite".to_owned()),
             data,
             join_timeout: duration("NewNodeJoinTimeout", 30)?,
             evict_after: duration("EvictAfter", 300)?,

@@ -156,6 +156,20 @@ impl Feed {
         }))
     }
 
+    /// Replaces the versions that the feed keeps for a cluster; a feed that knows no pins is left alone.
+    pub async fn pin(
+        &self,
+        url: &str,
+        cluster: String,
+        pins: Vec<(PackageId, Version)>,
+    ) -> Result<(), Fault> {
+        let client = self.client(url)?;
+        ask(client, move |client| {
+            client.pins_replace(&cluster, &pins).map(drop)
+        })
+        .await
+    }
+
     fn client(&self, url: &str) -> Result<FeedClient, Fault> {
         let mut clients = self
             .0

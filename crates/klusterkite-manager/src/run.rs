@@ -40,6 +40,8 @@ async fn serve(config: Config) -> Result<()> {
     let cluster = Cluster::open(config).await?;
     tracing::info!(%address, epoch = %cluster.epoch(), "the manager leads");
     let server = http::serve(listener, cluster.clone());
+    let pins = cluster.clone();
+    tokio::spawn(async move { pins.pins_keep().await });
     tokio::select! {
         led = cluster.lead() => led.context("the manager does not lead any more"),
         served = server => served.context("the API ended"),

@@ -3,7 +3,7 @@
 use klusterkite_core::configuration::ConfigurationState;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, settings};
+use crate::harness::{Server, eventually, settings};
 
 const ALL: &str = "/api/v1/configurations";
 
@@ -371,7 +371,7 @@ fn a_client_that_goes_away_does_not_leave_a_decision_half_done() {
     );
     server.block_on(server.feed.asked_since(asked));
     server.feed.set_open(true);
-    crate::harness::eventually("the configuration becomes Ready", || {
+    eventually("the configuration becomes Ready", || {
         server.row(id.as_i64().unwrap()).unwrap().state == ConfigurationState::Ready
     });
 }
@@ -517,4 +517,32 @@ fn operations_say_what_enforcing_them_answers() {
             }
         }
     }
+}
+
+#[test]
+fn the_feed_is_told_what_every_configuration_but_drafts_needs() {
+    let server = Server::start();
+    let cluster = server.cluster.clone();
+    server.spawn(async move { cluster.pins_keep().await });
+    let pin = |id: &str, version: &str| json!({"id": id, "version": version});
+    let first = json!([
+        pin("Hello", "1.0.0"),
+        pin("KlusterKite.Core.Service", "1.0.0"),
+        pin("KlusterKite.NodeManager", "1.0.0"),
+    ]);
+    eventually("the Active configuration is pinned", || {
+        server.feed.pins("test") == Some(first.clone())
+    });
+
+    server.feed.publish("Hello", "2.0.0");
+    let newest = json!({"copyOf": 1, "newestPackages": true});
+    let id = server.admin("POST", ALL, newest).ok(201)["id"].clone();
+    assert_eq!(server.feed.pins("test"), Some(first));
+    server
+        .admin("POST", &of(&id, "/ready"), Value::Null)
+        .ok(200);
+    eventually("the Ready configuration is pinned, too", || {
+        let pins = server.feed.pins("test").unwrap();
+        pins.as_array().unwrap().contains(&pin("Hello", "2.0.0"))
+    });
 }

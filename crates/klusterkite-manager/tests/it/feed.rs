@@ -1,13 +1,13 @@
 //! A feed with made-up packages, as far as the check asks it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use klusterkite_nuget::v3::FACTS_TYPE;
 use klusterkite_nuget::{Sha256Hash, Sha512Hash};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ pub(crate) struct Feed {
     packages: Arc<Mutex<BTreeSet<(String, String)>>>,
     questions: Arc<watch::Sender<u32>>,
     open: Arc<watch::Sender<bool>>,
+    pins: Arc<Mutex<BTreeMap<String, Value>>>,
 }
 
 impl Feed {
@@ -30,6 +31,7 @@ impl Feed {
             packages: Arc::default(),
             questions: Arc::new(watch::channel(0).0),
             open: Arc::new(watch::channel(true).0),
+            pins: Arc::default(),
         };
         for id in [
             "KlusterKite.NodeManager",
@@ -42,6 +44,7 @@ impl Feed {
             .route("/v3/index.json", get(index))
             .route("/facts/{id}/{file}", get(facts))
             .route("/registration/{id}/index.json", get(registration))
+            .route("/pins/{cluster}", put(pin))
             .route("/search", get(search))
             .with_state(feed.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -82,6 +85,11 @@ impl Feed {
 
     pub(crate) fn questions(&self) -> u32 {
         *self.questions.borrow()
+    }
+
+    /// Returns what a cluster has pinned.
+    pub(crate) fn pins(&self, cluster: &str) -> Option<Value> {
+        self.pins.lock().unwrap().get(cluster).cloned()
     }
 
     fn versions(&self, lower_id: &str) -> Vec<(String, String)> {
@@ -152,4 +160,13 @@ async fn search(State(feed): State<Feed>) -> axum::Json<Value> {
         json!({"@id": "x", "id": id, "version": version, "description": "", "versions": [{"@id": "x", "version": version}]})
     }).collect();
     axum::Json(json!({"totalHits": data.len(), "data": data}))
+}
+
+async fn pin(
+    State(feed): State<Feed>,
+    Path(cluster): Path<String>,
+    axum::Json(pins): axum::Json<Value>,
+) -> StatusCode {
+    feed.pins.lock().unwrap().insert(cluster, pins);
+    StatusCode::NO_CONTENT
 }

@@ -125,7 +125,11 @@ impl Server {
     /// Lets the manager act, too.
     pub(crate) fn lead(&self) {
         let cluster = self.cluster.clone();
-        self.runtime.spawn(async move { cluster.lead().await });
+        self.spawn(async move { cluster.lead().await.unwrap() });
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
     }
 
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
@@ -320,6 +324,7 @@ fn config(database: &Path, data: &Path) -> Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         database: database.to_owned(),
         feed_credential_file: None,
+        cluster_name: "test".to_owned(),
         data: data.to_owned(),
         join_timeout: Duration::from_secs(30),
         evict_after: Duration::from_mins(5),
