@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -144,8 +146,14 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     } else {
         tracing::info!(%method, path, caller, status = status.as_u16(), milliseconds, "answered");
     }
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !headers.contains_key(CACHE_CONTROL) {
+        // Configurations and tokens must not outlive a login in some cache.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     let id = HeaderValue::from_str(&request_id).expect("hexadecimal digits are a header value");
-    response.headers_mut().insert(REQUEST_ID, id);
+    headers.insert(REQUEST_ID, id);
     response
 }
 

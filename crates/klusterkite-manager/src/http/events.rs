@@ -60,9 +60,9 @@ async fn stream(api: &Api, bearer: Bearer, last: Option<i64>) -> Result<Response
 fn respond(
     events: impl Stream<Item = Result<sse::Event, Infallible>> + Send + 'static,
 ) -> Response {
-    Sse::new(events)
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response()
+    let stream = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    // nginx passes an answer with this header on as it comes.
+    ([("x-accel-buffering", "no")], stream).into_response()
 }
 
 fn sent(event: &Event) -> Result<sse::Event, Infallible> {

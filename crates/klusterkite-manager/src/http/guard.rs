@@ -142,36 +142,18 @@ impl Guard {
         }
     }
 
-    /// Runs the handler in a task of its own: a client that goes away, or an answer that takes too long,
-    /// does not stop a decision half-way between the store and the memory.
     async fn run(&self, request: Request, next: Next, turn: OwnedSemaphorePermit) -> Response {
         let handler = async move {
             let response = next.run(request).await;
             drop(turn);
             response
         };
-        let task = tokio::spawn(handler.instrument(tracing::Span::current()));
-        match timeout(self.time_limit(), task).await {
-            Ok(Ok(mut response)) => {
-                if response.status() == StatusCode::OK && self.operation.status != 101 {
-                    let status = StatusCode::from_u16(self.operation.status);
-                    *response.status_mut() = status.expect("the table holds statuses");
-                }
-                response
-            }
-            Ok(Err(panicked)) => {
-                tracing::error!(
-                    operation = self.operation.id.as_str(),
-                    "a handler failed: {panicked}"
-                );
-                let detail = "the manager failed; its log says more under the request id";
-                Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
-            }
-            Err(_) => {
-                let detail = "the answer took too long; the request may still be carried out";
-                Refused::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail).into_response()
-            }
+        let mut response = carried_out(self.time_limit(), handler).await;
+        if response.status() == StatusCode::OK && self.operation.status != 101 {
+            let status = StatusCode::from_u16(self.operation.status);
+            *response.status_mut() = status.expect("the table holds statuses");
         }
+        response
     }
 
     fn time_limit(&self) -> Duration {
@@ -191,6 +173,27 @@ impl Guard {
     }
 }
 
+/// Runs a handler in a task of its own: a client that goes away, or an answer that takes too long, does not
+/// stop a decision half-way between the store and the memory.
+async fn carried_out(
+    limit: Duration,
+    handler: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    let task = tokio::spawn(handler.instrument(tracing::Span::current()));
+    match timeout(limit, task).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panicked)) => {
+            tracing::error!("a handler failed: {panicked}");
+            let detail = "the manager failed; its log says more under the request id";
+            Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
+        }
+        Err(_) => {
+            let detail = "the answer took too long; the request may still be carried out";
+            Refused::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail).into_response()
+        }
+    }
+}
+
 /// Returns the bearer token of a request (RFC 6750 2.1; the scheme has no case).
 fn token(headers: &HeaderMap) -> Option<Secret> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
@@ -203,4 +206,33 @@ fn token(headers: &HeaderMap) -> Option<Secret> {
 async fn names(request: &mut Request, id: &str) -> bool {
     let parameters = request.extract_parts::<RawPathParams>().await;
     parameters.is_ok_and(|parameters| parameters.iter().any(|(_, value)| value == id))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_an_internal_error() {
+        let broken = async { panic!("a broken invariant") };
+        let response = carried_out(ANSWER_TIMEOUT, broken).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_takes_too_long_is_finished_all_the_same() {
+        let (go, wait) = oneshot::channel();
+        let (finished, end) = oneshot::channel();
+        let slow = async move {
+            wait.await.unwrap();
+            finished.send(()).unwrap();
+            StatusCode::OK.into_response()
+        };
+        let response = carried_out(Duration::ZERO, slow).await;
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+        go.send(()).unwrap();
+        end.await.unwrap();
+    }
 }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -66,7 +66,7 @@ pub(super) async fn create(
         _ => return Err(TokenFault::Unsupported),
     };
     match grant {
-        Grant::Given(answer) => Ok(uncached(Json(answer).into_response())),
+        Grant::Given(answer) => Ok(Json(answer).into_response()),
         Grant::Denied => Err(TokenFault::Grant),
     }
 }
@@ -131,7 +131,7 @@ impl IntoResponse for TokenFault {
             error: error.to_owned(),
             error_description: Some(description.to_owned()),
         };
-        let mut response = uncached((status, Json(body)).into_response());
+        let mut response = (status, Json(body)).into_response();
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Basic realm=\"klusterkite\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
@@ -177,12 +177,4 @@ fn basic(headers: &HeaderMap) -> Result<Option<(String, Secret)>, TokenFault> {
     read().map(Some).ok_or(TokenFault::Invalid(
         "`Authorization` has to be `Basic` with id and secret",
     ))
-}
-
-/// Tokens must not lie in caches (RFC 6749 5.1).
-fn uncached(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-    response
 }
