@@ -402,6 +402,44 @@ fn the_nodes_environment_and_the_launchers_settings_may_be_referred_to() {
     settings["nodeTemplates"][0]["configuration"] = json!("a = ${SOME_PORT}");
     let warnings = run(settings, feed()).unwrap().warnings;
     assert_eq!(warnings[0].code, FindingCode::EnvironmentRequired);
+    assert!(
+        errors_with(
+            "/nodeTemplates/0/configuration",
+            json!("a = ${KLUSTERKITE_DATA}/x")
+        )
+        .is_empty()
+    );
+}
+
+#[test]
+fn two_packages_may_not_define_the_same_process() {
+    let process = |port: u16| {
+        Some(format!(
+            "processes {{ web {{ command = [web] }} }}, config {{ Web.port = {port} }}"
+        ))
+    };
+    let mut feed = feed();
+    (feed[3].manifest, feed[4].manifest) = (process(1), process(2));
+    assert_eq!(
+        errors(run(settings(), feed)),
+        ["manifestInvalid nodeTemplates[\"web\"].packageRequirements"]
+    );
+}
+
+#[test]
+fn a_wrong_manifest_names_its_package_and_line() {
+    let mut feed = feed();
+    feed[3].manifest = Some("config { Web.port = 1 }\nproceses {}".to_owned());
+    let findings = run(settings(), feed).unwrap_err();
+    let finding = &findings[0];
+    assert_eq!(
+        finding.field.as_deref(),
+        Some("nodeTemplates[\"web\"].packageRequirements[\"Web\"]")
+    );
+    assert_eq!(
+        (finding.code, finding.line),
+        (FindingCode::ManifestInvalid, Some(2))
+    );
 }
 
 #[test]

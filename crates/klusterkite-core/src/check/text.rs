@@ -1,8 +1,9 @@
-//! The HOCON texts of a template and of its packages, merged as the node will merge them.
+//! The HOCON texts of a template and of its packages, merged by the code that merges them on the node.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use klusterkite_hocon::{Config, Document, Error};
+use klusterkite_hocon::Error as HoconError;
+use klusterkite_manifest::{Assembly, Error, ManifestText, assemble};
 use klusterkite_nuget::v3::PackageFacts;
 use klusterkite_wire::MigratorName;
 
@@ -21,6 +22,12 @@ const START_SETTINGS: &str = r#"
     KlusterKite.Cluster.Seeds = ["127.0.0.1:1"]
 "#;
 
+/// The variable that every launcher gives to its node.
+const DATA_VARIABLE: &str = "KLUSTERKITE_DATA";
+
+/// How many variables of the node's environment one template may need; more are surely something else.
+const VARIABLES_MAX: usize = 64;
+
 /// Parses the texts and, if the template has all its packages, merges them.
 pub(super) fn check(
     template: &Template<'_>,
@@ -28,120 +35,104 @@ pub(super) fn check(
     is_whole: bool,
     findings: &mut Findings,
 ) {
+    let errors = findings.errors();
     let manifests = manifests(template, packages, findings);
-    let own = match Document::parse(template.configuration, "configuration") {
-        Ok(document) => document,
-        Err(error) => {
-            report(
-                FindingCode::ConfigurationInvalid,
-                template.field("configuration"),
-                &error,
-                findings,
-            );
-            return;
-        }
-    };
-    if !is_whole {
+    if let Err(error) = klusterkite_hocon::Document::parse(template.configuration, "configuration")
+    {
+        report(
+            FindingCode::ConfigurationInvalid,
+            template.field("configuration"),
+            &error,
+            findings,
+        );
+    }
+    if !is_whole || findings.errors() > errors {
         return;
     }
-    if let Some(settings) = merge(template, own, &manifests, findings)
+    if let Some(assembly) = merge(template, &manifests, findings)
         && template.kind == Kind::Migrators
     {
-        migrators(template, &settings, &manifests, findings);
+        migrators(template, &assembly, findings);
     }
 }
 
-/// A package's parsed manifest.
-struct Manifest<'a> {
-    package: &'a PackageFacts,
-    document: Document,
-}
-
-fn manifests<'a>(
+/// Returns the manifests, each checked by itself.
+fn manifests(
     template: &Template<'_>,
-    packages: &[&'a PackageFacts],
+    packages: &[&PackageFacts],
     findings: &mut Findings,
-) -> Vec<Manifest<'a>> {
+) -> Vec<ManifestText> {
     let mut manifests = Vec::new();
-    for package in packages {
-        let Some(text) = &package.manifest else {
+    for facts in packages {
+        let Some(text) = facts.manifest.clone() else {
             continue;
         };
-        match Document::parse(text, &format!("manifest of `{}`", package.id)) {
-            Ok(document) => manifests.push(Manifest { package, document }),
-            Err(error) => report(
-                FindingCode::ManifestInvalid,
-                manifest_field(template, package),
-                &error,
-                findings,
-            ),
+        let package = facts.id.to_string();
+        match klusterkite_manifest::parse(&package, &text) {
+            Ok(_) => manifests.push(ManifestText { package, text }),
+            Err(error) => report_assembly(template, &manifests, &error, findings),
         }
     }
     manifests
 }
 
-/// Merges and resolves everything, so that a reference to nothing is found here and not on a node.
+/// Puts the node together as its host will, so that a reference to nothing is found here.
+///
+/// The environment is the node's: what has to come from there is a warning and taken as given.
 fn merge(
     template: &Template<'_>,
-    own: Document,
-    manifests: &[Manifest<'_>],
+    manifests: &[ManifestText],
     findings: &mut Findings,
-) -> Option<Config> {
-    let start = Document::parse(START_SETTINGS, "start settings").expect("the constant is HOCON");
-    let mut settings = start.with_fallback(own);
-    for manifest in manifests {
-        match manifest.document.section("config") {
-            Ok(Some(defaults)) => settings = settings.with_fallback(defaults),
-            Ok(None) => {}
-            Err(error) => report(
-                FindingCode::ManifestInvalid,
-                manifest_field(template, manifest.package),
-                &error,
-                findings,
-            ),
-        }
-    }
-    // The environment is the node's; only references that must exist are looked at.
-    let environment = BTreeMap::new();
-    for manifest in manifests {
-        let whole = manifest
-            .document
-            .clone()
-            .without("config")
-            .with_fallback(settings.clone());
-        if let Err(error) = whole.resolve(&environment)
-            && settings.resolve(&environment).is_ok()
-        {
-            report(
-                FindingCode::ManifestInvalid,
-                manifest_field(template, manifest.package),
-                &error,
-                findings,
-            );
-        }
-    }
-    match settings.resolve(&environment) {
-        Ok(settings) => Some(settings),
-        Err(error) => {
-            report(
-                FindingCode::ConfigurationInvalid,
-                template.field("configuration"),
-                &error,
-                findings,
-            );
-            None
-        }
+) -> Option<Assembly> {
+    let mut environment = BTreeMap::from([(DATA_VARIABLE.to_owned(), "/data".to_owned())]);
+    loop {
+        let error = match assemble(
+            manifests,
+            template.configuration,
+            START_SETTINGS,
+            &environment,
+        ) {
+            Ok(assembly) => return Some(assembly),
+            Err(error) => error,
+        };
+        let Some(variable) =
+            required_variable(&error).filter(|_| environment.len() < VARIABLES_MAX)
+        else {
+            report_assembly(template, manifests, &error, findings);
+            return None;
+        };
+        let message = format!(
+            "every node needs the environment variable `{variable}`; write `${{?{variable}}}` if it may be missing"
+        );
+        findings.warning(
+            FindingCode::EnvironmentRequired,
+            template.field("configuration"),
+            message,
+        );
+        // A number is also a text, so it fits wherever the variable is used.
+        environment.insert(variable.to_owned(), "1".to_owned());
     }
 }
 
-fn migrators(
-    template: &Template<'_>,
-    settings: &Config,
-    manifests: &[Manifest<'_>],
-    findings: &mut Findings,
-) {
+/// Returns the name of a variable without which nothing can be resolved: one upper-case name.
+fn required_variable(error: &Error) -> Option<&str> {
+    let Error::Settings {
+        source: HoconError::Unresolved {
+            path, cycle: false, ..
+        },
+    } = error
+    else {
+        return None;
+    };
+    let is_variable = path
+        .bytes()
+        .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    is_variable.then_some(path)
+}
+
+fn migrators(template: &Template<'_>, assembly: &Assembly, findings: &mut Findings) {
     let field = template.field("configuration");
-    let names = match settings.string_list_optional(MIGRATORS) {
+    let names = match assembly.settings.string_list_optional(MIGRATORS) {
         Ok(names) => names.unwrap_or_default(),
         Err(error) => {
             report(FindingCode::ConfigurationInvalid, field, &error, findings);
@@ -153,17 +144,11 @@ fn migrators(
         findings.error(FindingCode::MigratorsMissing, field, message);
         return;
     }
-    let mut known: BTreeSet<String> = BTreeSet::new();
-    for manifest in manifests {
-        if let Ok(Some(section)) = manifest.document.section("migrators") {
-            known.extend(section.keys().map(|(name, _)| name.to_owned()));
-        }
-    }
     let mut seen = BTreeSet::new();
     for name in names {
         if let Err(error) = name.parse::<MigratorName>() {
             findings.error(FindingCode::IdInvalid, field.clone(), error.to_string());
-        } else if !known.contains(&name) {
+        } else if !assembly.migrators.contains_key(&name) {
             let message = format!("migrator `{name}` is in no manifest of the template's packages");
             findings.error(FindingCode::MigratorNotFound, field.clone(), message);
         } else if !seen.insert(name.clone()) {
@@ -176,28 +161,62 @@ fn migrators(
     }
 }
 
-/// Reports an error of a text; a variable that only the node's environment can bring is a warning.
-fn report(code: FindingCode, field: String, error: &Error, findings: &mut Findings) {
+/// Reports what keeps a node from being put together, on the text that is to blame.
+fn report_assembly(
+    template: &Template<'_>,
+    manifests: &[ManifestText],
+    error: &Error,
+    findings: &mut Findings,
+) {
+    let of_package = |package: &str| template.field(&format!("packageRequirements[\"{package}\"]"));
     match error {
-        Error::Unresolved {
-            path, cycle: false, ..
-        } if is_variable(path) => {
-            let message = format!(
-                "every node needs the environment variable `{path}`; write `${{?{path}}}` if it may be missing"
+        Error::Manifest { package, source } => {
+            report(
+                FindingCode::ManifestInvalid,
+                of_package(package),
+                source,
+                findings,
             );
-            findings.warning(FindingCode::EnvironmentRequired, field, message);
         }
-        _ => findings.error(code, field, error.to_string()),
+        Error::Template { source } | Error::Start { source } => {
+            report(
+                FindingCode::ConfigurationInvalid,
+                template.field("configuration"),
+                source,
+                findings,
+            );
+        }
+        Error::Settings { source } => {
+            // A manifest's text is named after its package.
+            let text = source.origin().source();
+            let named = |manifest: &&ManifestText| {
+                text.strip_prefix(&manifest.package)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            };
+            match manifests.iter().find(named) {
+                Some(manifest) => report(
+                    FindingCode::ManifestInvalid,
+                    of_package(&manifest.package),
+                    source,
+                    findings,
+                ),
+                None => report(
+                    FindingCode::ConfigurationInvalid,
+                    template.field("configuration"),
+                    source,
+                    findings,
+                ),
+            }
+        }
+        error => findings.error(
+            FindingCode::ManifestInvalid,
+            template.field("packageRequirements"),
+            error.full_message(),
+        ),
     }
+}
+
+fn report(code: FindingCode, field: String, error: &HoconError, findings: &mut Findings) {
+    findings.error(code, field, error.to_string());
     findings.at(error.origin().line(), error.origin().column());
-}
-
-/// Tells whether a path looks like an environment variable: one upper-case name.
-fn is_variable(path: &str) -> bool {
-    path.bytes()
-        .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
-}
-
-fn manifest_field(template: &Template<'_>, package: &PackageFacts) -> String {
-    template.field(&format!("packageRequirements[\"{}\"]", package.id))
 }

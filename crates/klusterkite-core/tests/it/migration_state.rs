@@ -40,7 +40,7 @@ fn a_migrator_whose_resources_do_not_exist_stays() {
 #[test]
 fn the_side_with_the_longer_history_moves_a_resource_in_both_directions() {
     use ResourcePosition::{
-        Destination, InScope, NotCreated, OutOfScope, Source as AtSource, SourceAndDestination,
+        Destination, InScope, OutOfScope, Source as AtSource, SourceAndDestination,
     };
     let (old, new) = (Some(Side::Source), Some(Side::Destination));
     for (source, destination, current, to_source, to_destination, position) in [
@@ -55,9 +55,6 @@ fn the_side_with_the_longer_history_moves_a_resource_in_both_directions() {
         ("a b", "a b", "b", None, None, SourceAndDestination),
         ("a b", "a b", "a", new, new, InScope),
         ("a b", "c d", "b", None, None, AtSource),
-        // B16: the destination creates what both know and nobody has.
-        ("a b", "a b c", "-", None, new, NotCreated),
-        ("a b c", "a b", "-", None, new, NotCreated),
     ] {
         let state = moved(&schema("m", "", &[("r", current)]), source, destination);
         let resource = only(&state);
@@ -70,6 +67,30 @@ fn the_side_with_the_longer_history_moves_a_resource_in_both_directions() {
             (to_source, to_destination, position),
             "{source} → {destination} at {current}"
         );
+    }
+}
+
+#[test]
+fn b16_the_destination_creates_what_both_know_and_nobody_has() {
+    for (source, destination) in [("a b", "a b c"), ("a b c", "a b"), ("a", "a")] {
+        let state = moved(&schema("m", "", &[("r", "-")]), source, destination);
+        let resource = only(&state);
+        assert_eq!(resource.position, ResourcePosition::NotCreated);
+        assert_eq!(
+            (
+                resource.to_source_executor,
+                resource.to_destination_executor
+            ),
+            (None, Some(Side::Destination))
+        );
+        let context = crate::readings::context(Side::Source, false);
+        let moves = state
+            .moves(
+                &[(crate::readings::key("m", "r"), Side::Destination)],
+                context,
+            )
+            .unwrap();
+        assert_eq!(Some(&moves[0].point), resource.destination_point.as_ref());
     }
 }
 

@@ -76,6 +76,23 @@ fn nodes_that_match_the_active_configuration_stay() {
 }
 
 #[test]
+fn b14_a_node_that_leaves_is_not_waited_for() {
+    let mut world = update(1, 0, "1")
+        .new_nodes("web", 2)
+        .status(1, NodeStatus::Unreachable);
+    assert_eq!(
+        (world.plan().obsolete.len(), waits(&world.plan())),
+        (1, vec![ReasonCode::Unreachable])
+    );
+    world.nodes.remove(0);
+    let plan = world.plan();
+    assert!(
+        plan.obsolete.is_empty() && plan.waiting.is_empty(),
+        "{plan:?}"
+    );
+}
+
+#[test]
 fn going_back_is_the_same_plan_with_the_ends_swapped() {
     let mut world = update(3, 2, "1").new_nodes("web", 1);
     (world.active, world.other) = (world.other.unwrap(), Some(world.active));

@@ -199,6 +199,26 @@ proptest! {
     }
 
     #[test]
+    fn assignments_never_exceed_the_maximum_and_fill_minimums_first(kinds in kinds(), workers in 0_u32..14, gpus in 0_u32..14) {
+        let mut world = migrating(&kinds, workers, gpus);
+        swap(&mut world);
+        world.other = None;
+        world.settle(TICKS_MAX, |_, _| {});
+        let release = &world.releases[&world.active];
+        let count = |code: &TemplateCode| world.nodes.iter().filter(|node| node.template == *code).count() as u32;
+        for template in release.node_templates.values() {
+            prop_assert!(template.maximum.is_none_or(|maximum| count(&template.code) <= maximum), "I6\n{world:?}");
+            if count(&template.code) >= template.minimum {
+                continue;
+            }
+            // L2: nobody of less importance has more than it must while another one lacks a container that fits.
+            for other in release.node_templates.values().filter(|other| other.container_types == template.container_types) {
+                prop_assert!(count(&other.code) <= other.minimum, "{} starves beside {}\n{world:?}", template.code, other.code);
+            }
+        }
+    }
+
+    #[test]
     fn whatever_nodes_do_the_plan_is_sound_and_explained(
         kinds in kinds(), workers in 0_u32..9,
         events in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..6), 0..40)

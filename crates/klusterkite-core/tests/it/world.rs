@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klusterkite_core::plan::rollout::{
-    Act, Gate, Node, NodeStatus, Request, RequestKind, RolloutInput, RolloutPlan, StopOrder,
-    StopReason, Target, WaitingContainer, lint, rollout,
+    Act, Gate, Node, NodeStatus, Outcome, Request, RequestKind, RolloutInput, RolloutPlan,
+    StopOrder, StopReason, Target, WaitingContainer, lint, rollout,
 };
 use klusterkite_core::reason::{ReasonCode, Refusal, Waiting};
 use klusterkite_core::release::{FrozenPackages, Release};
@@ -293,11 +293,11 @@ impl World {
                     });
                 }
                 Act::CloseOrder { node, outcome, .. } => {
-                    let node = self.find(node);
-                    let template = node.template.clone();
-                    node.stop = None;
-                    if *outcome == klusterkite_core::plan::rollout::Outcome::GivenUp {
-                        self.gates.entry(template).or_default().failed += 1;
+                    let target = self.find(node).stop.take().and_then(|order| order.target);
+                    if *outcome == Outcome::GivenUp
+                        && let Some(target) = target
+                    {
+                        self.gates.entry(target.template).or_default().failed += 1;
                     }
                 }
                 Act::Pause { reason, .. } => self.paused = Some(reason.clone()),

@@ -88,12 +88,7 @@ impl<'a> Facts<'a> {
             .closed
             .iter()
             .filter(|closed| closed.outcome == Outcome::GivenUp);
-        let of_template = |closed: &&ClosedOrder| {
-            self.input
-                .nodes
-                .iter()
-                .any(|node| node.id == closed.node && node.template == *code)
-        };
+        let of_template = |closed: &&ClosedOrder| closed.target.as_ref() == Some(code);
         before.saturating_add(given_up.filter(of_template).count() as u32)
     }
 

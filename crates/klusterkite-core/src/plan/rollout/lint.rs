@@ -1,7 +1,7 @@
 //! Looks for contradictions between a plan and the situation that it was made for.
 //!
 //! Written apart from the planner, from the invariants alone, so that a mistake has to be made twice to
-//! go unseen. Every test runs it, and so does the manager before it acts.
+//! go unseen. Every test of the planner runs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

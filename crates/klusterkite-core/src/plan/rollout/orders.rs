@@ -1,6 +1,6 @@
 //! Open stop orders: when they end, what they mean meanwhile, and when too much went wrong.
 
-use klusterkite_wire::{NodeId, OrderId};
+use klusterkite_wire::{NodeId, OrderId, TemplateCode};
 
 use super::draft::Draft;
 use super::facts::{Facts, TemplateFacts};
@@ -10,6 +10,8 @@ use crate::reason::{ReasonCode, Refusal};
 /// An order that ends now.
 pub(super) struct ClosedOrder {
     pub(super) node: NodeId,
+    /// What the node was to become.
+    pub(super) target: Option<TemplateCode>,
     pub(super) order_id: OrderId,
     pub(super) outcome: Outcome,
 }
@@ -19,8 +21,10 @@ pub(super) fn closed(facts: &Facts<'_>) -> Vec<ClosedOrder> {
     let close = |node: &Node| {
         let order = node.stop.as_ref()?;
         let outcome = outcome(facts, node, order)?;
+        let target = order.target.as_ref().map(|target| target.template.clone());
         Some(ClosedOrder {
             node: node.id.clone(),
+            target,
             order_id: order.order_id,
             outcome,
         })
@@ -35,6 +39,7 @@ pub(super) fn close(draft: &mut Draft<'_>) {
             node,
             order_id,
             outcome,
+            ..
         } = closed;
         draft.acts.push(Act::CloseOrder {
             node: node.clone(),
