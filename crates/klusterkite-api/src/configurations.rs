@@ -39,7 +39,7 @@ pub struct Configuration {
     /// What the cluster is; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
-    /// What can be done with it now (`patch`, `delete`, `check`, `ready`, `obsolete`, `stable`, `migrate`).
+    /// What can be done with it now (`update`, `delete`, `check`, `setReady`, `migrate`, `setObsolete`, `setStable`).
     #[serde(default)]
     pub operations: Vec<Operation>,
 }

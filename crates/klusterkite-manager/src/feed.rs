@@ -31,7 +31,7 @@ pub struct Feed(Arc<Inner>);
 
 struct Inner {
     credential_file: Option<PathBuf>,
-    clients: Mutex<BTreeMap<String, FeedClient>>,
+    clients: Mutex<BTreeMap<String, (Option<FeedCredential>, FeedClient)>>,
     facts: Mutex<KeptFacts>,
 }
 
@@ -170,30 +170,26 @@ impl Feed {
         .await
     }
 
+    /// Returns the client of a feed. The credential file is small and read each time: a new key works at once.
     fn client(&self, url: &str) -> Result<FeedClient, Fault> {
-        let mut clients = self
-            .0
-            .clients
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(url) {
-            return Ok(client.clone());
-        }
-        let credential = self
-            .0
-            .credential_file
-            .as_deref()
-            .map(FeedCredential::read)
-            .transpose();
+        let file = self.0.credential_file.as_deref();
+        let credential = file.map(FeedCredential::read).transpose();
         let credential = credential.map_err(|error| Fault::Unavailable {
             code: "feedCredential",
             message: said(&error),
         })?;
-        let client = FeedClient::new(url, credential, Retry::STANDARD).map_err(fault)?;
+        let clients = &self.0.clients;
+        let mut clients = clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, client)) = clients.get(url)
+            && *known == credential
+        {
+            return Ok(client.clone());
+        }
+        let client = FeedClient::new(url, credential.clone(), Retry::STANDARD).map_err(fault)?;
         if clients.len() >= CLIENTS_MAX {
             clients.clear();
         }
-        clients.insert(url.to_owned(), client.clone());
+        clients.insert(url.to_owned(), (credential, client.clone()));
         Ok(client)
     }
 
@@ -262,4 +258,30 @@ fn said(error: &Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FEED: &str = "http://feed/v3/index.json";
+
+    #[test]
+    fn a_new_key_in_the_credential_file_is_used_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key.json");
+        let feed = Feed::new(Some(path.clone()));
+        let Err(Fault::Unavailable { code, message }) = feed.client(FEED) else {
+            panic!("there is no file yet");
+        };
+        assert_eq!(code, "feedCredential");
+        assert!(message.contains("key.json"), "{message}");
+        for key in ["first", "second"] {
+            std::fs::write(&path, format!("{{\"apiKey\": \"{key}\"}}")).unwrap();
+            feed.client(FEED).unwrap();
+            let clients = feed.0.clients.lock().unwrap();
+            let (credential, _) = &clients[FEED];
+            assert_eq!(credential.as_ref().unwrap().api_key.reveal(), key);
+        }
+    }
 }
