@@ -436,9 +436,55 @@ pub struct EventsArguments {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+    use expect_test::expect_file;
 
     use super::*;
     use crate::exit::Exit;
+
+    /// Width of the reference, in characters.
+    const REFERENCE_COLUMNS: usize = 100;
+
+    /// Renders the help of every command as one Markdown text.
+    fn reference() -> String {
+        let mut command = Arguments::command().term_width(REFERENCE_COLUMNS);
+        command.build();
+        let mut text =
+            "# `klusterkite`\n\n<!-- Generated: `UPDATE_EXPECT=1 cargo test -p klusterkite-cli`. -->\n"
+                .to_owned();
+        add_reference(&command, &mut text);
+        text
+    }
+
+    fn add_reference(command: &clap::Command, text: &mut String) {
+        // Every command has the global options; they are shown once.
+        let is_root = !command.get_bin_name().unwrap_or_default().contains(' ');
+        let help = command.clone().mut_args(|argument| {
+            let is_shown = is_root || !argument.is_global_set() && argument.get_id() != "help";
+            argument.hide(!is_shown)
+        });
+        let help = help
+            .disable_help_flag(true)
+            .disable_help_subcommand(true)
+            .render_long_help()
+            .to_string();
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        let title = command.get_bin_name().unwrap_or_else(|| command.get_name());
+        if !is_root {
+            *text += &["\n## `", title, "`\n"].concat();
+        }
+        *text += &["\n```text\n", help.join("\n").trim_end(), "\n```\n"].concat();
+        for subcommand in command
+            .get_subcommands()
+            .filter(|subcommand| subcommand.get_name() != "help")
+        {
+            add_reference(subcommand, text);
+        }
+    }
+
+    #[test]
+    fn the_reference_in_the_docs_is_what_the_help_says() {
+        expect_file!["../../../docs/cli.md"].assert_eq(&reference());
+    }
 
     fn parse(line: &str) -> Result<Command, clap::Error> {
         let words = std::iter::once("klusterkite").chain(line.split_whitespace());

@@ -2,6 +2,8 @@
 
 // The condition tells clippy that these modules are tests throughout.
 #[cfg(test)]
+mod api;
+#[cfg(test)]
 mod feed;
 #[cfg(test)]
 mod server;
