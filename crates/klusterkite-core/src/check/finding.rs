@@ -1,12 +1,15 @@
 //! What the check says.
 
+use std::collections::BTreeSet;
+
+use klusterkite_hocon::Origin;
 use serde::{Deserialize, Serialize};
 
 use super::Checked;
 use crate::codes::text_codes;
 use crate::release::FrozenPackages;
 
-/// How many findings are reported; more than an operator reads at once would only slow the page down.
+/// How many errors, and how many warnings, are reported; more than an operator reads at once would only slow the page down.
 const FINDINGS_MAX: usize = 500;
 
 text_codes! {
@@ -115,10 +118,14 @@ pub struct Finding {
     pub column: Option<u32>,
 }
 
-/// Collects findings.
+/// Collects findings, of each severity no more than are shown.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     found: Vec<Finding>,
+    /// What was found in which field, for those who say a thing once.
+    seen: BTreeSet<(FindingCode, String)>,
+    errors: usize,
+    warnings: usize,
 }
 
 impl Findings {
@@ -128,7 +135,10 @@ impl Findings {
         field: impl Into<String>,
         message: impl Into<String>,
     ) {
-        self.add(Severity::Error, code, field.into(), message.into());
+        self.errors += 1;
+        if self.errors <= FINDINGS_MAX {
+            self.add(Severity::Error, code, field.into(), message.into());
+        }
     }
 
     pub(super) fn warning(
@@ -137,60 +147,60 @@ impl Findings {
         field: impl Into<String>,
         message: impl Into<String>,
     ) {
-        self.add(Severity::Warning, code, field.into(), message.into());
-    }
-
-    /// Names the place in the text that the last finding is about.
-    pub(super) fn at(&mut self, line: Option<u32>, column: Option<u32>) {
-        if let Some(last) = self.found.last_mut() {
-            (last.line, last.column) = (line, column);
+        self.warnings += 1;
+        if self.warnings <= FINDINGS_MAX {
+            self.add(Severity::Warning, code, field.into(), message.into());
         }
     }
 
-    /// Tells whether an error was found in this field already; one per field and kind is enough.
+    /// Reports an error at a place of the field's text.
+    pub(super) fn error_at(
+        &mut self,
+        code: FindingCode,
+        field: String,
+        message: String,
+        place: &Origin,
+    ) {
+        let shown = self.found.len();
+        self.error(code, field, message);
+        if let Some(finding) = self.found.get_mut(shown) {
+            (finding.line, finding.column) = (place.line(), place.column());
+        }
+    }
+
+    /// Tells whether this was found in this field already; one per field and kind is enough.
     pub(super) fn has(&self, code: FindingCode, field: &str) -> bool {
-        self.found
-            .iter()
-            .any(|finding| finding.code == code && finding.field.as_deref() == Some(field))
+        self.seen.contains(&(code, field.to_owned()))
     }
 
     /// Counts the errors so far.
     pub(super) fn errors(&self) -> usize {
-        self.found
-            .iter()
-            .filter(|finding| finding.severity == Severity::Error)
-            .count()
+        self.errors
     }
 
-    pub(super) fn conclude(self, frozen: FrozenPackages) -> Result<Checked, Vec<Finding>> {
-        let mut found = self.found;
-        if !found
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
-        {
-            return Ok(Checked {
-                frozen,
-                warnings: found,
-            });
+    pub(super) fn conclude(mut self, frozen: FrozenPackages) -> Result<Checked, Vec<Finding>> {
+        let hidden =
+            self.errors.saturating_sub(FINDINGS_MAX) + self.warnings.saturating_sub(FINDINGS_MAX);
+        if hidden > 0 {
+            let message = format!("{hidden} more findings are not shown");
+            self.add(
+                Severity::Warning,
+                FindingCode::MoreFindings,
+                String::new(),
+                message,
+            );
         }
-        if found.len() > FINDINGS_MAX {
-            // Errors come first, so that none is cut off for a warning.
-            found.sort_by_key(|finding| finding.severity);
-            let more = found.len() - FINDINGS_MAX;
-            found.truncate(FINDINGS_MAX);
-            found.push(Finding {
-                code: FindingCode::MoreFindings,
-                severity: Severity::Error,
-                field: None,
-                message: format!("{more} more findings are not shown"),
-                line: None,
-                column: None,
-            });
+        if self.errors > 0 {
+            return Err(self.found);
         }
-        Err(found)
+        Ok(Checked {
+            frozen,
+            warnings: self.found,
+        })
     }
 
     fn add(&mut self, severity: Severity, code: FindingCode, field: String, message: String) {
+        self.seen.insert((code, field.clone()));
         let field = Some(field).filter(|field| !field.is_empty());
         self.found.push(Finding {
             code,

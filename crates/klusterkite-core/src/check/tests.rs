@@ -1,4 +1,5 @@
 use klusterkite_nuget::{Sha256Hash, Sha512Hash};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -545,4 +546,62 @@ fn everything_is_reported_at_once() {
             "runtimesMissing runtimes",
         ]
     );
+}
+
+#[test]
+fn a_flood_of_findings_is_cut_and_counted() {
+    let mut settings = settings();
+    settings["seedAddresses"] = json!(vec!["nonsense"; 10_000]);
+    let findings = run(settings, feed()).unwrap_err();
+    assert_eq!(findings.len(), 501);
+    assert_eq!(findings[500].message, "9500 more findings are not shown");
+}
+
+proptest! {
+    #[test]
+    fn no_text_in_a_draft_makes_the_check_panic(
+        texts in prop::collection::vec("[\\PC\\n]{0,30}|[a-z0-9.%{}=$\\[\\]\"-]{0,30}", 12), number in any::<i64>(), priority in any::<f64>()
+    ) {
+        let mut settings = settings();
+        for (pointer, text) in [
+            "/nodeTemplates/0/code", "/nodeTemplates/0/configuration", "/nodeTemplates/0/containerTypes/0",
+            "/nodeTemplates/0/packageRequirements/0/id", "/migratorTemplates/0/configuration", "/migratorTemplates/0/code",
+            "/packages/3/id", "/packages/4/version", "/seedAddresses/0", "/nugetFeed", "/runtimes/0",
+        ].into_iter().zip(&texts) {
+            *settings.pointer_mut(pointer).unwrap() = json!(text);
+        }
+        settings["nodeTemplates"][1]["rollout"] = json!({"batch": texts[11], "surge": number, "minStableSeconds": number});
+        settings["nodeTemplates"][1]["minimumRequiredInstances"] = json!(number);
+        settings["nodeTemplates"][1]["priority"] = json!(priority);
+        if settings["nodeTemplates"][1]["priority"].is_null() {
+            settings["nodeTemplates"][1]["priority"] = json!(0.0);
+        }
+        let outcome = run(settings.clone(), feed());
+        if let Ok(checked) = outcome {
+            // What passed the check is a release.
+            let settings: Settings = serde_json::from_value(settings).unwrap();
+            crate::release::Release::new(klusterkite_wire::ConfigurationId(1), &settings, &checked.frozen).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_passes_the_check_is_a_release(
+        minimum in -1_i64..4, maximum in -1_i64..4, batch in "[0-9]{1,2}%?", surge in -1_i64..3, seconds in -1_i64..40_000_000,
+        code in "[a-z.]{0,3}", priority in -1.0_f64..2.0
+    ) {
+        let mut settings = settings();
+        let template = &mut settings["nodeTemplates"][0];
+        template["code"] = json!(code);
+        template["priority"] = json!(priority);
+        template["minimumRequiredInstances"] = json!(minimum);
+        template["maximumNeededInstances"] = json!(maximum);
+        template["rollout"] = json!({"batch": batch, "surge": surge, "progressDeadlineSeconds": seconds});
+        let outcome = run(settings.clone(), feed());
+        let settings: Settings = serde_json::from_value(settings).unwrap();
+        let id = klusterkite_wire::ConfigurationId(1);
+        match outcome {
+            Ok(checked) => prop_assert!(crate::release::Release::new(id, &settings, &checked.frozen).is_ok()),
+            Err(findings) => prop_assert!(findings.iter().any(|finding| finding.severity == Severity::Error)),
+        }
+    }
 }

@@ -217,6 +217,5 @@ fn report_assembly(
 }
 
 fn report(code: FindingCode, field: String, error: &HoconError, findings: &mut Findings) {
-    findings.error(code, field, error.to_string());
-    findings.at(error.origin().line(), error.origin().column());
+    findings.error_at(code, field, error.to_string(), error.origin());
 }
