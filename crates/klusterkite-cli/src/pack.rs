@@ -30,7 +30,7 @@ use crate::exit::{Exit, Stop};
 /// Name of the file that describes the package.
 const PACK_FILE: &str = "pack.hocon";
 
-/// Name of the manifest; its syntax is checked here, because a node would find the mistake much later.
+/// Name of the manifest; it is checked here, because a configuration's check would find the mistake much later.
 const MANIFEST_FILE: &str = "klusterkite.hocon";
 
 /// Most files of a package: what a reader accepts.
@@ -157,11 +157,11 @@ pub fn make(source: &Source<'_>) -> anyhow::Result<Made> {
         );
     }
     if let Some((manifest, _)) = files.get(MANIFEST_FILE) {
-        let origin = source.directory.join(MANIFEST_FILE).display().to_string();
-        let text =
-            std::str::from_utf8(manifest).with_context(|| format!("`{origin}` is not UTF-8"))?;
-        Document::parse(text, &origin)
-            .map_err(|error| Stop::new(Exit::Usage, error.to_string()))?;
+        let path = source.directory.join(MANIFEST_FILE);
+        check_manifest(&id, manifest).map_err(|reason| {
+            let sentence = format!("`{}` cannot be used: {reason}", path.display());
+            Stop::new(Exit::Usage, sentence)
+        })?;
     }
 
     let mut builder = PackageBuilder::new(nuspec);
@@ -183,6 +183,12 @@ fn read_pack_file(path: &Path) -> anyhow::Result<PackFile> {
             .deserialize("")
     };
     parse().map_err(|error| Stop::new(Exit::Usage, error.to_string()).into())
+}
+
+fn check_manifest(id: &PackageId, manifest: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(manifest).map_err(|error| error.to_string())?;
+    let checked = klusterkite_manifest::parse(id.as_str(), text);
+    checked.map(drop).map_err(|error| error.full_message())
 }
 
 /// Reads all files below a directory, by their paths with `/`.
@@ -335,15 +341,21 @@ mod tests {
             assert!(format!("{error:#}").contains(expected), "{text}: {error:#}");
             assert_eq!(Exit::of(&error), Exit::Usage, "{text}");
         }
-        let broken = directory(&[
-            ("pack.hocon", "id = A, version = 1"),
-            ("klusterkite.hocon", "processes {"),
-        ]);
-        let error = make(&source(&broken, None)).unwrap_err();
-        assert!(
-            format!("{error:#}").contains("klusterkite.hocon"),
-            "{error:#}"
-        );
+        for manifest in [
+            "processes {",
+            "proceses {}",
+            "processes { a { command = 5 } }",
+        ] {
+            let broken = directory(&[
+                ("pack.hocon", "id = A, version = 1"),
+                ("klusterkite.hocon", manifest),
+            ]);
+            let error = make(&source(&broken, None)).unwrap_err();
+            assert!(
+                format!("{error:#}").contains("klusterkite.hocon` cannot be used"),
+                "{manifest}: {error:#}"
+            );
+        }
         let missing = directory(&[("pack.hocon", "id = A, version = 1, binaries = [nothing]")]);
         let error = make(&source(&missing, Some(missing.path()))).unwrap_err();
         assert!(format!("{error:#}").contains("nothing"), "{error:#}");

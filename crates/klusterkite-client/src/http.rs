@@ -27,6 +27,9 @@ pub(crate) const ANSWER_BYTES_MAX: u64 = 32 << 20;
 /// Largest error answer that is read, in bytes; the rest of it is of no use.
 const PROBLEM_BYTES_MAX: u64 = 1 << 20;
 
+/// How many redirects a read follows: a feed may keep its files elsewhere.
+const REDIRECTS_MAX: u32 = 5;
+
 /// Longest pause that a server may ask for between two tries.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 
@@ -85,7 +88,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// An answer with a status below 400.
+/// An answer that is no error.
 pub(crate) struct Answer {
     url: String,
     pub(crate) body: Vec<u8>,
@@ -169,7 +172,7 @@ impl Http {
         })
     }
 
-    /// Sends one request; an answer of 400 and above becomes an error.
+    /// Sends one request; every status but those of success becomes an error.
     pub(crate) fn run<'h>(
         &self,
         method: &Method,
@@ -188,8 +191,19 @@ impl Http {
         let request = request
             .body(body)
             .map_err(|error| failed(ureq::Error::Http(error)))?;
+        // A change is not carried on to wherever a redirect points, and neither is its key.
+        let redirects = if *method == Method::GET {
+            REDIRECTS_MAX
+        } else {
+            0
+        };
+        let request = self
+            .agent
+            .configure_request(request)
+            .max_redirects(redirects)
+            .build();
         let response = self.agent.run(request).map_err(failed)?;
-        if response.status().as_u16() < 400 {
+        if response.status().is_success() {
             return Ok(response);
         }
         Err(refusal(url, response))

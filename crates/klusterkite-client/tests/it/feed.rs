@@ -283,6 +283,22 @@ fn a_refusal_is_not_repeated_and_names_url_and_sentence() {
 }
 
 #[test]
+fn a_read_follows_a_redirect_without_its_key_and_a_change_follows_none() {
+    let elsewhere = Server::start(|_, _| Reply::new(200, r#"{"versions": ["1.0.0"]}"#));
+    let target = elsewhere.url();
+    let server = feed(move |_, _| Reply::new(307, "").header("location", target.clone()));
+    let client = client(&server);
+    assert_eq!(client.versions(&id("A")).unwrap(), [version("1.0.0")]);
+    assert_eq!(elsewhere.requests()[0].header("authorization"), "");
+    let error = client.unlist(&id("A"), &version("1.0")).unwrap_err();
+    assert_eq!(
+        (error.kind(), elsewhere.requests().len()),
+        (Kind::Server, 1),
+        "{error}"
+    );
+}
+
+#[test]
 fn answers_that_are_no_feed_are_named() {
     let server = Server::start(|_, _| Reply::new(200, "<html>hello</html>"));
     let error = client(&server).versions(&id("A")).unwrap_err();
