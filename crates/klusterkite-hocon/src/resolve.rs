@@ -13,9 +13,13 @@
 //!
 //! A substitution that is being followed hides, at its own path, itself and everything above it. So
 //! `a = ${a} [2]` sees what `a` was before, and a cycle ends where a substitution would meet itself:
-//! there is nothing left at that path. What is hidden travels along as a [`trail::Trail`], because elements of
-//! a view are evaluated later than they are found. A value that was found without meeting anything that
-//! was hidden from outside is the same wherever it is asked for, and is remembered by its path.
+//! there is nothing left at that path. What is hidden is a [`trail::Trail`]. A value that was found without
+//! meeting anything that was hidden from outside is the same wherever it is asked for, and is remembered
+//! by its path.
+//!
+//! The fields of an object that a substitution brings see the whole tree again (`base { y = ${child.x} }`,
+//! `child = ${base} { x = 1 }`), so that what is hidden cannot end the circle of an object that brings
+//! itself. That is what [`trail::Unfolded`] does.
 
 mod evaluate;
 mod joined;
@@ -23,7 +27,7 @@ mod trail;
 mod tree;
 mod walk;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::error::Error;
 use crate::limits::{
@@ -48,6 +52,7 @@ pub(crate) fn resolve(
         environment,
         known: HashMap::new(),
         occurrences: HashMap::new(),
+        void: HashSet::new(),
         shallowest_hit: u32::MAX,
         steps_left,
         bytes_left: EXPANDED_SIZE_BYTES_MAX,
@@ -64,12 +69,28 @@ struct Resolver<'a> {
     /// Values of substitutions and joined values, by occurrence. In cycles that end well they keep an
     /// occurrence from having several values, depending on who asked first.
     occurrences: HashMap<ItemId, Value>,
+    /// Optional substitutions that have no value because they would contain themselves.
+    void: HashSet<ItemId>,
     /// The shallowest step of a trail that has hidden something since this was last reset.
     shallowest_hit: u32,
     steps_left: u64,
     /// How much may still be copied together by joined values.
     bytes_left: u64,
     depth: u32,
+}
+
+/// Why a value cannot be evaluated.
+enum Stop {
+    Failed(Error),
+    /// It contains a substitution that is being followed. The innermost substitution on the way there has
+    /// no value, which only an optional one may.
+    Cycle(ItemId),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// What is known about a path.
@@ -94,18 +115,18 @@ impl Known {
 
 impl Resolver<'_> {
     /// Runs something one level deeper, within the limits.
-    fn deeper<T>(
+    fn deeper<T, E: From<Error>>(
         &mut self,
         origin: &Origin,
-        run: impl FnOnce(&mut Self) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+        run: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
         if self.depth >= RESOLVE_DEPTH_MAX {
-            return Err(Error::Limit {
+            return Err(E::from(Error::Limit {
                 origin: origin.clone(),
                 problem: format!(
                     "more than {RESOLVE_DEPTH_MAX} values depend on each other in a row"
                 ),
-            });
+            }));
         }
         self.depth += 1;
         let result = run(self);
@@ -113,8 +134,8 @@ impl Resolver<'_> {
         result
     }
 
-    fn step(&mut self, origin: &Origin) -> Result<(), Error> {
-        match self.steps_left.checked_sub(1) {
+    fn steps(&mut self, origin: &Origin, count: usize) -> Result<(), Error> {
+        match self.steps_left.checked_sub(count as u64) {
             Some(left) => {
                 self.steps_left = left;
                 Ok(())
@@ -154,17 +175,17 @@ impl Resolver<'_> {
         &mut self,
         path: PathId,
         trail: &Trail,
-        find: impl FnOnce(&mut Self) -> Result<Option<Value>, Error>,
-    ) -> Result<Option<Value>, Error> {
+        find: impl FnOnce(&mut Self) -> Result<Option<Value>, Stop>,
+    ) -> Result<Option<Value>, Stop> {
         if let Some(known) = self.known(path, trail) {
             return Ok(known.value());
         }
         let outer_hit = std::mem::replace(&mut self.shallowest_hit, u32::MAX);
-        let found = find(self)?;
-        if self.shallowest_hit > trail.length() {
+        let found = find(self);
+        if let (Ok(found), true) = (&found, self.shallowest_hit > trail.length()) {
             self.known.insert(path, Known::of(found.clone()));
         }
         self.shallowest_hit = self.shallowest_hit.min(outer_hit);
-        Ok(found)
+        found
     }
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::Resolver;
 use super::joined::Joined;
-use super::trail::Trail;
+use super::trail::{Context, Trail, Unfolded};
 use super::tree::{Content, ItemId, Part, PathId, Tree};
 use super::walk::{Closed, Flow, Layer, View, unresolved};
+use super::{Resolver, Stop};
 use crate::error::Error;
 use crate::node::{NodeKind, ReferenceNode};
 use crate::origin::Origin;
@@ -18,24 +18,71 @@ use crate::value::{Number, Object, Value, ValueKind};
 impl Resolver<'_> {
     pub(super) fn root(&mut self) -> Result<Value, Error> {
         let path = self.tree.root_path();
-        let root = [Layer::Item(Tree::ROOT)];
-        self.object(&root, Some(path), &Trail::default())
+        let root = [Layer::Item(Tree::ROOT, Unfolded::default())];
+        let value = self.object(&root, Some(path), &Trail::default());
+        value.map_err(|stop| match stop {
+            Stop::Failed(error) => error,
+            Stop::Cycle(id) => self.cycle(id),
+        })
     }
 
-    /// Returns the value of a view; `at` is its path if the view is all there is at that path.
+    /// Returns the value of what a walk finds; `at` is its path if the walk finds all there is at that path.
+    ///
+    /// A substitution that leads to an object which contains that substitution again has no value.
+    fn view(
+        &mut self,
+        origin: &Origin,
+        at: Option<PathId>,
+        context: &Context,
+        walk: impl Fn(&mut Self, &mut View) -> Result<(), Stop>,
+    ) -> Result<Found, Stop> {
+        loop {
+            let mut view = View::default();
+            let found = self.deeper(origin, |r| {
+                walk(r, &mut view)?;
+                r.evaluate(&view, at, context)
+            });
+            match found {
+                Err(Stop::Cycle(id)) if view.followed.contains(&id) => self.make_void(id)?,
+                Err(stop) => return Err(stop),
+                Ok(Some(value)) => return Ok(Found::Value(value)),
+                Ok(None) => return Ok(view.hidden.map_or(Found::Nothing, Found::Hidden)),
+            }
+        }
+    }
+
+    /// Takes the value from a substitution that would contain itself, which only an optional one survives.
+    fn make_void(&mut self, id: ItemId) -> Result<(), Stop> {
+        let is_optional = match &self.tree.item(id).content {
+            Content::Reference(reference) => reference.optional,
+            _ => false,
+        };
+        if !is_optional {
+            return Err(Stop::Failed(self.cycle(id)));
+        }
+        self.void.insert(id);
+        Ok(())
+    }
+
     fn evaluate(
         &mut self,
         view: &View,
         at: Option<PathId>,
-        trail: &Trail,
-    ) -> Result<Option<Value>, Error> {
+        context: &Context,
+    ) -> Result<Option<Value>, Stop> {
         if !view.objects.is_empty() {
-            return self.object(&view.objects, at, trail).map(Some);
+            return self.object(&view.objects, at, &context.trail).map(Some);
         }
         match &view.closed {
             None => Ok(None),
             Some(Closed::Known(value)) => Ok(Some(value.clone())),
-            Some(Closed::Item(id, hidden)) => self.item(*id, at, hidden),
+            Some(Closed::Item(id, trail)) => {
+                let context = Context {
+                    trail: trail.clone(),
+                    unfolded: context.unfolded.clone(),
+                };
+                self.item(*id, at, &context)
+            }
         }
     }
 
@@ -44,44 +91,47 @@ impl Resolver<'_> {
         &mut self,
         id: ItemId,
         at: Option<PathId>,
-        trail: &Trail,
-    ) -> Result<Option<Value>, Error> {
+        context: &Context,
+    ) -> Result<Option<Value>, Stop> {
         if let Some(value) = self.occurrences.get(&id) {
             return Ok(Some(value.clone()));
         }
         let item = self.tree.item(id);
         let (origin, content) = (item.origin, item.content.clone());
-        self.step(origin)?;
+        self.steps(origin, 1)?;
         match content {
             Content::Scalar(scalar) => Ok(Some(scalar_value(origin, scalar))),
-            Content::List(items) => self.deeper(origin, |r| r.list(origin, &items, trail)),
+            Content::List(items) => {
+                let list = self.deeper(origin, |r| r.list(origin, &items, context))?;
+                Ok(Some(list))
+            }
             Content::Object(..) => {
-                let layers = [Layer::Item(id)];
-                let value = self.deeper(origin, |r| r.object(&layers, at, trail))?;
+                let layers = [Layer::Item(id, context.unfolded.clone())];
+                let value = self.deeper(origin, |r| r.object(&layers, at, &context.trail))?;
                 Ok(Some(value))
             }
-            _ if self.is_hidden(id, trail) => {
-                if self.is_required(id) {
-                    return Err(self.cycle(id));
-                }
-                Ok(None)
-            }
+            _ if self.is_hidden(id, &context.trail) => Err(Stop::Cycle(id)),
             Content::Reference(reference) => {
-                let trail = self.tree.following(trail, id);
-                let value = self.deeper(origin, |r| r.reference(reference, origin, &trail))?;
+                if self.void.contains(&id) {
+                    return Ok(None);
+                }
+                // From here on everything is looked up anew.
+                let context = Context {
+                    trail: self.tree.following(&context.trail, id),
+                    unfolded: Unfolded::default(),
+                };
+                let value = self.deeper(origin, |r| r.reference(reference, origin, &context))?;
                 Ok(self.remember_occurrence(id, value))
             }
             Content::Join(parts) => {
-                let value = self.deeper(origin, |r| r.join(id, &parts, trail))?;
+                let value = self.deeper(origin, |r| r.join(id, &parts, context))?;
                 Ok(self.remember_occurrence(id, value))
             }
-            Content::Stack(_) => {
-                let mut view = View::default();
-                self.deeper(origin, |r| {
-                    r.walk(id, &[], trail, &mut view)?;
-                    r.evaluate_or_cycle(&view, at, trail)
-                })
-            }
+            Content::Stack(_) => self
+                .view(origin, at, context, |r, view| {
+                    r.walk(id, &[], context, view).map(drop)
+                })?
+                .or_cycle(),
         }
     }
 
@@ -103,43 +153,16 @@ impl Resolver<'_> {
         }
     }
 
-    fn evaluate_or_cycle(
-        &mut self,
-        view: &View,
-        at: Option<PathId>,
-        trail: &Trail,
-    ) -> Result<Option<Value>, Error> {
-        match view.hidden {
-            Some(hidden) if view.is_empty() => Err(self.cycle(hidden)),
-            _ => self.evaluate(view, at, trail),
-        }
-    }
-
-    /// Returns the error of a substitution that met itself.
+    /// Returns the error of a cycle that no substitution on the way has caught.
     fn cycle(&self, id: ItemId) -> Error {
-        let mut id = id;
-        loop {
-            let item = self.tree.item(id);
-            let inner = match &item.content {
-                Content::Reference(reference) => return unresolved(reference, item.origin, true),
-                Content::Join(parts) => parts.iter().find_map(|part| match part {
-                    Part::Item(part) if self.is_required(*part) => Some(*part),
-                    _ => None,
-                }),
-                Content::Stack(layers) => {
-                    let mut layers = layers.iter().copied();
-                    layers.find(|layer| self.is_required(*layer))
-                }
-                _ => None,
-            };
-            let Some(inner) = inner else {
-                return Error::Unresolved {
-                    origin: item.origin.clone(),
-                    path: String::new(),
-                    cycle: true,
-                };
-            };
-            id = inner;
+        let item = self.tree.item(id);
+        match &item.content {
+            Content::Reference(reference) => unresolved(reference, item.origin, true),
+            _ => Error::Unresolved {
+                origin: item.origin.clone(),
+                path: self.tree.path_text(item.path),
+                cycle: true,
+            },
         }
     }
 
@@ -147,13 +170,13 @@ impl Resolver<'_> {
         &mut self,
         origin: &Origin,
         items: &[ItemId],
-        trail: &Trail,
-    ) -> Result<Option<Value>, Error> {
+        context: &Context,
+    ) -> Result<Value, Stop> {
         let mut values = Vec::with_capacity(items.len());
         for item in items {
-            values.extend(self.item(*item, None, trail)?);
+            values.extend(self.item(*item, None, context)?);
         }
-        Value::list(origin.clone(), values).map(Some)
+        Ok(Value::list(origin.clone(), values)?)
     }
 
     /// Merges objects, highest priority first.
@@ -162,15 +185,17 @@ impl Resolver<'_> {
         layers: &[Layer],
         at: Option<PathId>,
         trail: &Trail,
-    ) -> Result<Value, Error> {
+    ) -> Result<Value, Stop> {
         let origin = match layers {
             [Layer::Known(value)] => return Ok(value.clone()),
             [Layer::Known(value), ..] => value.origin().clone(),
-            [Layer::Item(id), ..] => self.tree.item(*id).origin.clone(),
+            [Layer::Item(id, _), ..] => self.tree.item(*id).origin.clone(),
             [] => self.tree.item(Tree::ROOT).origin.clone(),
         };
+        let children = self.fields(layers);
+        self.steps(&origin, children.len())?;
         let mut fields = IndexMap::new();
-        for (key, children) in self.fields(layers) {
+        for (key, children) in children {
             let value = match (self.plain(&children), at) {
                 (Some(plain), _) => Some(plain),
                 (None, None) => self.field(children, None, trail)?,
@@ -183,7 +208,7 @@ impl Resolver<'_> {
                 fields.insert(key, value);
             }
         }
-        Value::object(origin, fields)
+        Ok(Value::object(origin, fields)?)
     }
 
     /// Returns what merged objects have at each key, highest priority first; keys that come from below come first.
@@ -197,13 +222,13 @@ impl Resolver<'_> {
                         children.push(Layer::Known(child.clone()));
                     }
                 }
-                Layer::Item(id) => {
+                Layer::Item(id, unfolded) => {
                     let Some((object, items)) = self.tree.object(*id) else {
                         continue;
                     };
                     for (key, item) in object.fields.keys().zip(items) {
                         let children = fields.entry(Arc::clone(key)).or_default();
-                        children.push(Layer::Item(*item));
+                        children.push(Layer::Item(*item, unfolded.clone()));
                     }
                 }
             }
@@ -216,7 +241,7 @@ impl Resolver<'_> {
 
     /// Returns the value of a key that has only a scalar, the most frequent case by far.
     fn plain(&self, children: &[Layer]) -> Option<Value> {
-        let [Layer::Item(id)] = children else {
+        let [Layer::Item(id, _)] = children else {
             return None;
         };
         let item = self.tree.item(*id);
@@ -232,21 +257,31 @@ impl Resolver<'_> {
         children: Vec<Layer>,
         at: Option<PathId>,
         trail: &Trail,
-    ) -> Result<Option<Value>, Error> {
-        if let [Layer::Item(id)] = children[..] {
-            return self.item(id, at, trail);
+    ) -> Result<Option<Value>, Stop> {
+        let context = |unfolded: &Unfolded| Context {
+            trail: trail.clone(),
+            unfolded: unfolded.clone(),
+        };
+        if let [Layer::Item(id, unfolded)] = &children[..] {
+            return self.item(*id, at, &context(unfolded));
         }
-        let mut view = View::default();
-        for child in children {
-            let flow = match child {
-                Layer::Item(id) => self.walk(id, &[], trail, &mut view)?,
-                Layer::Known(value) => view.add_known(value),
-            };
-            if flow == Flow::Closed {
-                break;
+        let origin = match &children[0] {
+            Layer::Item(id, _) => self.tree.item(*id).origin.clone(),
+            Layer::Known(value) => value.origin().clone(),
+        };
+        self.view(&origin, at, &context(&Unfolded::default()), |r, view| {
+            for child in &children {
+                let flow = match child {
+                    Layer::Item(id, unfolded) => r.walk(*id, &[], &context(unfolded), view)?,
+                    Layer::Known(value) => view.add_known(value.clone()),
+                };
+                if flow == Flow::Closed {
+                    break;
+                }
             }
-        }
-        self.evaluate_or_cycle(&view, at, trail)
+            Ok(())
+        })?
+        .or_cycle()
     }
 
     /// Returns the value that a substitution, which is on the trail already, stands for.
@@ -254,62 +289,105 @@ impl Resolver<'_> {
         &mut self,
         reference: &ReferenceNode,
         origin: &Origin,
-        trail: &Trail,
-    ) -> Result<Option<Value>, Error> {
-        let (mut found, mut cycle) = self.lookup(reference.path.keys(), trail)?;
-        if found.is_none() && reference.prefix > 0 {
-            (found, cycle) = self.lookup(reference.written(), trail)?;
+        context: &Context,
+    ) -> Result<Option<Value>, Stop> {
+        let mut found = self.lookup(reference.path.keys(), origin, context);
+        if reference.prefix > 0 && matches!(found, Ok(Found::Nothing | Found::Hidden(_))) {
+            found = self.lookup(reference.written(), origin, context);
         }
-        let found = found.or_else(|| self.environment_value(reference));
-        match found {
+        let (value, cycle) = match found {
+            Ok(Found::Value(value)) => (Some(value), false),
+            Ok(Found::Nothing) => (self.environment_value(reference), false),
+            Ok(Found::Hidden(_)) => (self.environment_value(reference), true),
+            Err(Stop::Cycle(_)) => (None, true),
+            Err(failed) => return Err(failed),
+        };
+        match value {
             Some(value) => Ok(Some(value)),
             None if reference.optional => Ok(None),
-            None => Err(unresolved(reference, origin, cycle)),
+            None => Err(Stop::Failed(unresolved(reference, origin, cycle))),
         }
     }
 
-    /// Returns the value of a path, and whether a cycle is why there is none.
-    fn lookup(&mut self, keys: &[Key], trail: &Trail) -> Result<(Option<Value>, bool), Error> {
+    /// Returns the value of a path.
+    fn lookup(&mut self, keys: &[Key], origin: &Origin, context: &Context) -> Result<Found, Stop> {
         let path = self.tree.path_of(keys);
-        let mut cycle = false;
-        let value = self.remembering(path, trail, |r| {
-            let mut view = View::default();
-            r.walk(Tree::ROOT, keys, trail, &mut view)?;
-            cycle = view.hidden.is_some();
-            r.evaluate(&view, Some(path), trail)
+        let mut nothing = Found::Nothing;
+        let value = self.remembering(path, &context.trail, |r| {
+            let found = r.view(origin, Some(path), context, |r, view| {
+                r.walk(Tree::ROOT, keys, context, view).map(drop)
+            })?;
+            match found {
+                Found::Value(value) => Ok(Some(value)),
+                found => {
+                    nothing = found;
+                    Ok(None)
+                }
+            }
         })?;
-        Ok((value, cycle))
+        Ok(value.map_or(nothing, Found::Value))
     }
 
     fn join(
         &mut self,
         id: ItemId,
         parts: &[Part<'_>],
-        trail: &Trail,
-    ) -> Result<Option<Value>, Error> {
+        context: &Context,
+    ) -> Result<Option<Value>, Stop> {
         let (origin, path) = (self.tree.item(id).origin, self.tree.item(id).path);
-        let following = self.tree.following(trail, id);
+        let following = Context {
+            trail: self.tree.following(&context.trail, id),
+            unfolded: context.unfolded.clone(),
+        };
         let mut joined = Joined::new(origin);
         for part in parts {
-            match part {
-                Part::Space(space) => joined.space(space),
+            let value = match part {
+                Part::Space(space) => {
+                    joined.space(space);
+                    continue;
+                }
                 Part::Previous => {
                     let (base, keys) = self.tree.way_to(path);
-                    let mut view = View::default();
-                    self.walk(base, &keys, &following, &mut view)?;
-                    let value = self.evaluate(&view, None, &following)?;
-                    self.copy(origin, joined.value(value)?)?;
+                    let found = self.view(origin, None, &following, |r, view| {
+                        r.walk(base, &keys, &following, view).map(drop)
+                    })?;
+                    found.value()
                 }
                 Part::Item(part) => {
                     // What an object is made of may refer to the whole of which it is a part.
-                    let is_object = matches!(self.tree.item(*part).content, Content::Object(..));
-                    let trail = if is_object { trail } else { &following };
-                    let value = self.item(*part, None, trail)?;
-                    self.copy(origin, joined.value(value)?)?;
+                    let is_object = self.tree.object(*part).is_some();
+                    self.item(*part, None, if is_object { context } else { &following })?
                 }
-            }
+            };
+            self.copy(origin, joined.value(value)?)?;
         }
-        joined.finish()
+        Ok(joined.finish()?)
+    }
+}
+
+/// What is at a path.
+enum Found {
+    Value(Value),
+    Nothing,
+    /// Nothing but something hidden.
+    Hidden(ItemId),
+}
+
+impl Found {
+    fn value(self) -> Option<Value> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Nothing | Self::Hidden(_) => None,
+        }
+    }
+
+    /// Returns the value of a part of something else, which cannot have that part if it is hidden.
+    fn or_cycle(self) -> Result<Option<Value>, Stop> {
+        match self {
+            Self::Value(value) => Ok(Some(value)),
+            Self::Nothing => Ok(None),
+            Self::Hidden(id) => Err(Stop::Cycle(id)),
+        }
     }
 }
 

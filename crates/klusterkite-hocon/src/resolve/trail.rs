@@ -1,8 +1,15 @@
-//! What is hidden while substitutions are followed.
+//! What is hidden while substitutions are followed, and what was taken over already.
 
 use std::rc::Rc;
 
 use super::tree::{ItemId, PathId};
+
+/// From where something is looked at. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Context {
+    pub(super) trail: Trail,
+    pub(super) unfolded: Unfolded,
+}
 
 /// The substitutions that are being followed, innermost first. Cheap to clone.
 #[derive(Clone, Default)]
@@ -43,5 +50,23 @@ impl Trail {
     /// Returns the steps, innermost first.
     pub(super) fn steps(&self) -> impl Iterator<Item = &Step> {
         std::iter::successors(self.0.as_deref(), |step| step.outer.0.as_deref())
+    }
+}
+
+/// The substitutions through which an object was taken over into the value that is being evaluated.
+///
+/// Its fields see all of the tree again, nothing is hidden from them. But an object that would take over
+/// itself, on and on, is a cycle. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Unfolded(Option<Rc<(ItemId, Unfolded)>>);
+
+impl Unfolded {
+    pub(super) fn with(&self, item: ItemId) -> Self {
+        Self(Some(Rc::new((item, self.clone()))))
+    }
+
+    pub(super) fn contains(&self, item: ItemId) -> bool {
+        let links = std::iter::successors(self.0.as_deref(), |link| link.1.0.as_deref());
+        links.into_iter().any(|link| link.0 == item)
     }
 }

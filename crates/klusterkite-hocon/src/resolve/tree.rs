@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::trail::Trail;
 use crate::node::{Node, NodeKind, ObjectNode, Piece, ReferenceNode};
 use crate::origin::Origin;
-use crate::path::Key;
+use crate::path::{Key, render_keys};
 
 /// The number of an item: of two items at one path the lower number has the higher priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +154,11 @@ impl<'a> Tree<'a> {
         }
         keys.reverse();
         (entry.base, keys)
+    }
+
+    /// Writes a path, without the list that contains it.
+    pub(super) fn path_text(&self, path: PathId) -> String {
+        render_keys(&self.way_to(path).1)
     }
 
     /// Returns the trail with a substitution added.

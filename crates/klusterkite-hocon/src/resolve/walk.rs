@@ -1,8 +1,8 @@
 //! Finds what makes up the value of a path.
 
-use super::trail::Trail;
+use super::trail::{Context, Trail, Unfolded};
 use super::tree::{Content, ItemId, Part, Tree};
-use super::{Known, Resolver};
+use super::{Known, Resolver, Stop};
 use crate::error::Error;
 use crate::node::ReferenceNode;
 use crate::origin::Origin;
@@ -16,13 +16,16 @@ pub(super) struct View {
     pub(super) objects: Vec<Layer>,
     /// What lies below them and lets nothing show through. If there are objects it is hidden by them.
     pub(super) closed: Option<Closed>,
-    /// A required substitution that would be a part, were it not being followed.
+    /// Something that would be a part, were it not hidden.
     pub(super) hidden: Option<ItemId>,
+    /// The substitutions that were followed on the way.
+    pub(super) followed: Vec<ItemId>,
 }
 
-/// One of several objects that are merged. Whoever evaluates its fields sees all of the tree.
+/// One of several objects that are merged.
+#[derive(Clone)]
 pub(super) enum Layer {
-    Item(ItemId),
+    Item(ItemId, Unfolded),
     /// An object that was resolved before.
     Known(Value),
 }
@@ -71,24 +74,22 @@ impl Resolver<'_> {
         &mut self,
         start: ItemId,
         keys: &[Key],
-        trail: &Trail,
+        context: &Context,
         view: &mut View,
-    ) -> Result<Flow, Error> {
+    ) -> Result<Flow, Stop> {
         let (mut id, mut rest) = (start, keys);
         let mut flow = Flow::Open;
         loop {
             let item = self.tree.item(id);
             let (origin, path, content) = (item.origin, item.path, item.content.clone());
-            self.step(origin)?;
-            let hidden = self.tree.hidden_up_to(path, trail);
+            self.steps(origin, 1)?;
+            let hidden = self.tree.hidden_up_to(path, &context.trail);
             if let Some((up_to, number)) = hidden
                 && id <= up_to
                 && !matches!(content, Content::Stack(_))
             {
                 self.shallowest_hit = self.shallowest_hit.min(number);
-                if self.is_required(id) {
-                    view.hidden = Some(id);
-                }
+                view.hidden = Some(id);
                 return Ok(flow);
             }
             match content {
@@ -97,7 +98,7 @@ impl Resolver<'_> {
                         flow = Flow::Closed;
                     }
                     let Some((key, below)) = rest.split_first() else {
-                        view.objects.push(Layer::Item(id));
+                        view.objects.push(Layer::Item(id, context.unfolded.clone()));
                         return Ok(flow);
                     };
                     let Some(index) = object.fields.get_index_of(key) else {
@@ -107,7 +108,7 @@ impl Resolver<'_> {
                 }
                 Content::Stack(layers) => {
                     for layer in layers.iter() {
-                        let below = self.deeper(origin, |r| r.walk(*layer, rest, trail, view))?;
+                        let below = self.deeper(origin, |r| r.walk(*layer, rest, context, view))?;
                         if below == Flow::Closed {
                             return Ok(Flow::Closed);
                         }
@@ -115,20 +116,30 @@ impl Resolver<'_> {
                     return Ok(flow);
                 }
                 Content::Reference(reference) => {
-                    let trail = self.tree.following(trail, id);
+                    if self.void.contains(&id) {
+                        return Ok(flow);
+                    }
+                    if context.unfolded.contains(id) {
+                        return Err(Stop::Cycle(id));
+                    }
+                    view.followed.push(id);
+                    let context = Context {
+                        trail: self.tree.following(&context.trail, id),
+                        unfolded: context.unfolded.with(id),
+                    };
                     let below = self.deeper(origin, |r| {
-                        r.walk_reference(reference, origin, rest, &trail, view)
+                        r.walk_reference(reference, origin, rest, &context, view)
                     })?;
                     return Ok(if below == Flow::Closed { below } else { flow });
                 }
                 Content::Join(parts) => {
                     let below =
-                        self.deeper(origin, |r| r.walk_join(id, &parts, rest, trail, view))?;
+                        self.deeper(origin, |r| r.walk_join(id, &parts, rest, context, view))?;
                     return Ok(if below == Flow::Closed { below } else { flow });
                 }
                 Content::Scalar(_) | Content::List(_) => {
                     if rest.is_empty() {
-                        view.closed = Some(Closed::Item(id, trail.clone()));
+                        view.closed = Some(Closed::Item(id, context.trail.clone()));
                     }
                     return Ok(Flow::Closed);
                 }
@@ -142,41 +153,42 @@ impl Resolver<'_> {
         reference: &ReferenceNode,
         origin: &Origin,
         rest: &[Key],
-        trail: &Trail,
+        context: &Context,
         view: &mut View,
-    ) -> Result<Flow, Error> {
+    ) -> Result<Flow, Stop> {
         let mut target = reference.path.keys();
-        if reference.prefix > 0 && !self.is_defined(target, trail)? {
+        if reference.prefix > 0 && !self.is_defined(target, context)? {
             target = reference.written();
         }
         let target_path = self.tree.path_of(target);
-        if let Some(Known::Value(known)) = self.known(target_path, trail) {
+        if let Some(Known::Value(known)) = self.known(target_path, &context.trail) {
             return Ok(walk_known(&known, rest, view));
         }
         let from_environment = self.environment_value(reference);
-        if !rest.is_empty() && from_environment.is_some() && !self.is_defined(target, trail)? {
+        if !rest.is_empty() && from_environment.is_some() && !self.is_defined(target, context)? {
             // Nothing lies below a variable of the environment.
             return Ok(Flow::Closed);
         }
         let keys: Vec<Key> = target.iter().chain(rest).cloned().collect();
         let mut found = View::default();
-        let flow = self.walk(Tree::ROOT, &keys, trail, &mut found)?;
+        let flow = self.walk(Tree::ROOT, &keys, context, &mut found)?;
         if found.is_empty() && flow == Flow::Open && rest.is_empty() {
             return match from_environment {
                 Some(value) => Ok(view.add_known(value)),
                 None if reference.optional => Ok(Flow::Open),
-                None => Err(unresolved(reference, origin, found.hidden.is_some())),
+                None => Err(unresolved(reference, origin, found.hidden.is_some()).into()),
             };
         }
         view.objects.append(&mut found.objects);
+        view.followed.append(&mut found.followed);
         view.closed = found.closed;
         Ok(flow)
     }
 
     /// Tells whether there is anything at a path.
-    fn is_defined(&mut self, keys: &[Key], trail: &Trail) -> Result<bool, Error> {
+    fn is_defined(&mut self, keys: &[Key], context: &Context) -> Result<bool, Stop> {
         let mut found = View::default();
-        self.walk(Tree::ROOT, keys, trail, &mut found)?;
+        self.walk(Tree::ROOT, keys, context, &mut found)?;
         Ok(!found.is_empty())
     }
 
@@ -185,15 +197,15 @@ impl Resolver<'_> {
         id: ItemId,
         parts: &[Part<'_>],
         rest: &[Key],
-        trail: &Trail,
+        context: &Context,
         view: &mut View,
-    ) -> Result<Flow, Error> {
-        match self.join_shape(parts, trail)? {
+    ) -> Result<Flow, Stop> {
+        match self.join_shape(parts, context)? {
             Shape::Undefined => return Ok(Flow::Open),
             Shape::Object => {}
             Shape::Other => {
                 if rest.is_empty() {
-                    view.closed = Some(Closed::Item(id, trail.clone()));
+                    view.closed = Some(Closed::Item(id, context.trail.clone()));
                 }
                 return Ok(Flow::Closed);
             }
@@ -203,16 +215,16 @@ impl Resolver<'_> {
                 continue;
             };
             let objects_before = view.objects.len();
-            let flow = self.walk(*part, rest, trail, view)?;
+            let flow = self.walk(*part, rest, context, view)?;
             if let Some(closed) = &view.closed
                 && rest.is_empty()
                 && view.objects.len() == objects_before
             {
-                return Err(Error::Join {
+                return Err(Stop::Failed(Error::Join {
                     origin: self.tree.item(id).origin.clone(),
                     left: "an object",
                     right: self.kind_name(closed),
-                });
+                }));
             }
             if flow == Flow::Closed {
                 return Ok(flow);
@@ -222,7 +234,7 @@ impl Resolver<'_> {
     }
 
     /// Tells what joined values will be, without evaluating more than it takes.
-    fn join_shape(&mut self, parts: &[Part<'_>], trail: &Trail) -> Result<Shape, Error> {
+    fn join_shape(&mut self, parts: &[Part<'_>], context: &Context) -> Result<Shape, Stop> {
         let mut object = false;
         let mut references = Vec::new();
         for part in parts {
@@ -244,7 +256,7 @@ impl Resolver<'_> {
         let mut shape = Shape::Undefined;
         for reference in references {
             let mut found = View::default();
-            self.walk(reference, &[], trail, &mut found)?;
+            self.walk(reference, &[], context, &mut found)?;
             if !found.objects.is_empty() {
                 shape = Shape::Object;
             } else if found.closed.is_some() {
@@ -269,24 +281,12 @@ impl Resolver<'_> {
         }
     }
 
-    /// Tells whether an item must have a value.
-    pub(super) fn is_required(&self, id: ItemId) -> bool {
-        match &self.tree.item(id).content {
-            Content::Reference(reference) => !reference.optional,
-            Content::Join(parts) => parts.iter().any(|part| match part {
-                Part::Item(part) => self.is_required(*part),
-                Part::Space(_) | Part::Previous => false,
-            }),
-            Content::Stack(layers) => layers.iter().any(|layer| self.is_required(*layer)),
-            Content::Scalar(_) | Content::List(_) | Content::Object(..) => false,
-        }
-    }
-
     /// Returns what the environment says about a substitution.
     pub(super) fn environment_value(&self, reference: &ReferenceNode) -> Option<Value> {
         let name = reference.written().join(".");
         if !reference.list {
-            return environment_string(&name, self.environment.get(&name)?);
+            let text = self.environment.get(&name)?;
+            return Some(environment_string(&name, text));
         }
         let mut items = Vec::new();
         for index in 0_usize.. {
@@ -294,7 +294,7 @@ impl Resolver<'_> {
             let Some(text) = self.environment.get(&variable) else {
                 break;
             };
-            items.extend(environment_string(&variable, text));
+            items.push(environment_string(&variable, text));
         }
         if items.is_empty() {
             return None;
@@ -303,9 +303,9 @@ impl Resolver<'_> {
     }
 }
 
-fn environment_string(name: &str, text: &str) -> Option<Value> {
+fn environment_string(name: &str, text: &str) -> Value {
     let kind = ValueKind::String(text.into());
-    Some(Value::scalar(Origin::of_environment(name), kind))
+    Value::scalar(Origin::of_environment(name), kind)
 }
 
 /// Adds what lies at the keys below a value.

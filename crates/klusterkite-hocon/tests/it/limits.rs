@@ -193,6 +193,9 @@ fn cycles_are_errors_that_say_so() {
         "a { b = ${a} }",
         "a = ${b}, b { c = ${a.c} }",
         "a = ${b}x, b = y${a}",
+        "a { b = ${a} }, a { b { x = 1 } }",
+        "a { b = ${a} { x = 1 } }, a { b { y = 1 } }",
+        "a { b = [{ c = ${a}, c { x = 1 } }] }",
     ] {
         let error = resolve(text).unwrap_err();
         assert!(

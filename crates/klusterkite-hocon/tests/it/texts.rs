@@ -143,6 +143,18 @@ fn substitutions_see_the_final_value_and_look_back_at_their_own_path() {
             json!({"x": {"1": "b", "0": "a"}, "y": ["a", "b", "c"]}),
         ),
         ("x = [{ a += 1, a += 2 }]", json!({"x": [{"a": [1, 2]}]})),
+        // What would contain itself has no value, all the rest has.
+        ("a = [${?a}, 1]", json!({"a": [1]})),
+        ("a { x = ${?a}, y = 1 }", json!({"a": {"y": 1}})),
+        (
+            "a { b = ${?a} }, a { b { x = 1 } }",
+            json!({"a": {"b": {"x": 1}}}),
+        ),
+        (
+            "d { u = ${s.n}\"/\" }, s = ${d}, s { n = x }",
+            json!({"d": {"u": "x/"}, "s": {"u": "x/", "n": "x"}}),
+        ),
+        ("a = ${?b}, a = 1, b = [${?a}]", json!({"a": 1, "b": [1]})),
     ]);
 }
 
