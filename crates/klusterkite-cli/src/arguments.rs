@@ -275,10 +275,12 @@ pub enum MigrationCommand {
     },
     /// Hold the migration and the update of nodes.
     Pause,
-    /// Go on; failures counted so far are forgotten.
+    /// Go on, also with an update that failures had paused; they are forgotten.
     Resume,
     /// Send an automatic migration back to its source.
     Rollback,
+    /// Read all resources again, with or without a migration.
+    Recheck,
     /// End the migration at its start.
     Cancel,
     /// End the migration at its destination.

@@ -54,14 +54,9 @@ pub(crate) fn run(command: &MigrationCommand, context: &mut Context) -> anyhow::
             to,
         } => resources(context, keys, to.map(side)),
         MigrationCommand::Pause => change(context, OperationId::MigrationPause),
-        MigrationCommand::Resume => change(context, OperationId::MigrationResume),
-        MigrationCommand::Rollback => {
-            let answer: Accepted = context
-                .client()?
-                .operation(OperationId::MigrationRollback)
-                .send()?;
-            accepted(context, &answer)
-        }
+        MigrationCommand::Resume => ask(context, OperationId::MigrationResume),
+        MigrationCommand::Rollback => ask(context, OperationId::MigrationRollback),
+        MigrationCommand::Recheck => ask(context, OperationId::ClusterRecheck),
         MigrationCommand::Cancel => change(context, OperationId::MigrationCancel),
         MigrationCommand::Finish => change(context, OperationId::MigrationFinish),
         MigrationCommand::Watch { id } => {
@@ -229,6 +224,12 @@ fn change(context: &mut Context, operation: OperationId) -> anyhow::Result<Exit>
         )
     })?;
     Ok(Exit::Done)
+}
+
+/// Sets something going.
+fn ask(context: &mut Context, operation: OperationId) -> anyhow::Result<Exit> {
+    let answer: Accepted = context.client()?.operation(operation).send()?;
+    accepted(context, &answer)
 }
 
 fn or_current(context: &mut Context, id: Option<i64>) -> anyhow::Result<i64> {

@@ -268,6 +268,65 @@ fn resources_move_to_an_end_of_the_migration_or_without_one_to_their_last_point(
     );
 }
 
+/// Answers as the table of operations says, so that a command that reads something else fails.
+#[test]
+fn every_simple_command_reads_what_its_operation_answers() {
+    let manager = Manager::start(|method, path, _| {
+        let accepted = || Reply::new(202, r#"{"message": "it goes on"}"#);
+        match (method, path) {
+            (
+                "POST",
+                "/migrations/current/pause"
+                | "/migrations/current/cancel"
+                | "/migrations/current/finish",
+            ) => ok(&migration("paused")),
+            (
+                "POST",
+                "/configurations/2/ready"
+                | "/configurations/2/obsolete"
+                | "/configurations/2/stable",
+            ) => ok(&configuration(2, "ready")),
+            ("GET", "/nodes/0a000000-0000-4000-8000-000000000000") => {
+                ok(&node("0a000000-0000-4000-8000-000000000000"))
+            }
+            ("DELETE", "/configurations/2") => Reply::new(204, ""),
+            ("POST", _) => accepted(),
+            ("GET", "/migrations?limit=20") => page(&json!([migration("completed")])),
+            ("GET", "/migrations/4/log") => page(&json!([])),
+            ("GET", "/configurations?limit=100&state=draft") => {
+                page(&json!([configuration(2, "draft")]))
+            }
+            _ => Reply::new(404, ""),
+        }
+    });
+    let lines = [
+        "migration pause",
+        "migration resume",
+        "migration rollback",
+        "migration recheck",
+        "migration cancel",
+        "migration finish",
+        "migration nodes source",
+        "migration list",
+        "migration log 4",
+        "config ready 2",
+        "config obsolete 2",
+        "config stable 2 --unset",
+        "config delete 2",
+        "config list --state draft",
+        "node show 0a000000-0000-4000-8000-000000000000",
+        "node restart 0a000000-0000-4000-8000-000000000000",
+        "node cordon 0a000000-0000-4000-8000-000000000000",
+        "node uncordon 0a000000-0000-4000-8000-000000000000",
+    ];
+    for line in lines {
+        let ran = manager.run(line);
+        assert_eq!(ran.code, 0, "{line}: {ran:?}");
+        let ran = manager.run(&format!("{line} --output json"));
+        ran.json();
+    }
+}
+
 #[test]
 fn a_node_is_named_by_the_beginning_of_its_id() {
     const A: &str = "0a000000-0000-4000-8000-000000000000";
