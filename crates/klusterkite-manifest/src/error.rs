@@ -61,6 +61,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns what is wrong in which text, if the error is about a text; its origin has the line.
+    pub fn text_error(&self) -> Option<&klusterkite_hocon::Error> {
+        match self {
+            Self::Manifest { source, .. }
+            | Self::Template { source }
+            | Self::Start { source }
+            | Self::Settings { source } => Some(source),
+            Self::Duplicate { .. } | Self::DuplicatePackage { .. } | Self::TooMany { .. } => None,
+        }
+    }
+
     /// Returns the whole message, causes included, in one line.
     pub fn full_message(&self) -> String {
         match self.source() {

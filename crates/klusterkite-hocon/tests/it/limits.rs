@@ -15,7 +15,7 @@ fn resolve(text: &str) -> Result<Config, Error> {
 }
 
 /// Writes something for each number.
-fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+fn lines(count: usize, mut line: impl FnMut(usize) -> String) -> String {
     (0..count).fold(String::new(), |mut text, index| {
         writeln!(text, "{}", line(index)).unwrap();
         text
@@ -272,6 +272,64 @@ fn includes_that_never_end_are_errors() {
     ));
 }
 
+/// A linear congruential generator: the same inputs in every run.
+fn random_numbers(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed;
+    move |below| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    }
+}
+
+/// Makes a value that refers to others, nested up to a depth.
+fn tangled_value(random: &mut impl FnMut(usize) -> usize, depth: usize) -> String {
+    let mut reference = || {
+        let optional = ["", "?"][random(2)];
+        format!(
+            "${{{optional}{}}}",
+            TANGLED_NAMES[random(TANGLED_NAMES.len())]
+        )
+    };
+    let (first, second) = (reference(), reference());
+    let key = ["a", "b", "c"][random(3)];
+    match random(if depth == 0 { 4 } else { 9 }) {
+        0 => "1".to_owned(),
+        1 | 2 => first,
+        3 => format!("{first}x"),
+        4 => format!("{first}{second}"),
+        5 => format!("{{ {key} = {} }}", tangled_value(random, depth - 1)),
+        6 => format!("[{}]", tangled_value(random, depth - 1)),
+        7 => format!("{first} {{ {key} = {} }}", tangled_value(random, depth - 1)),
+        _ => format!("{first} [{}]", tangled_value(random, depth - 1)),
+    }
+}
+
+const TANGLED_NAMES: [&str; 9] = ["a", "b", "c", "a.b", "b.a", "c.a", "a.a", "a.b.c", "c.c"];
+
+#[test]
+fn tangled_substitutions_end_well_before_any_limit() {
+    let mut random = random_numbers(7);
+    for _ in 0..5000 {
+        let mut merged = Document::empty();
+        let mut texts = String::new();
+        for _ in 0..=random(2) {
+            let text = lines(1 + random(7), |_| {
+                let name = TANGLED_NAMES[random(TANGLED_NAMES.len())];
+                let operator = ["=", "=", "=", "+="][random(4)];
+                format!("{name} {operator} {}", tangled_value(&mut random, 3))
+            });
+            merged = merged.with_fallback(Document::parse(&text, "layer").unwrap());
+            texts += &format!("{text}---\n");
+        }
+        match merged.resolve(&BTreeMap::new()) {
+            Ok(_) | Err(Error::Unresolved { .. } | Error::Join { .. }) => {}
+            Err(error) => panic!("{error}\n{texts}"),
+        }
+    }
+}
+
 #[test]
 fn mutated_texts_never_panic() {
     let seeds = [
@@ -283,14 +341,7 @@ fn mutated_texts_never_panic() {
     let alphabet: Vec<char> = "{}[]()=:+,.\"$?#/\\ \n\tab1-e\u{e9}\u{1f600}\u{feff}"
         .chars()
         .collect();
-    // A linear congruential generator: the same inputs in every run.
-    let mut state: u64 = 42;
-    let mut random = |below: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
+    let mut random = random_numbers(42);
     for _ in 0..4000 {
         let mut text: Vec<char> = seeds[random(seeds.len())].chars().collect();
         for _ in 0..=random(4) {

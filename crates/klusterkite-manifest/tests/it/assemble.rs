@@ -268,6 +268,11 @@ fn mistakes_name_the_text_they_stand_in() {
     ] {
         let error = put_together(&[("P", manifest)], template, &[]).unwrap_err();
         assert_eq!(error.full_message(), expected);
+        assert!(
+            error
+                .text_error()
+                .is_some_and(|cause| cause.origin().line().is_some())
+        );
     }
 }
 
