@@ -321,7 +321,7 @@ fn tangled_substitutions_end_well_before_any_limit() {
                 format!("{name} {operator} {}", tangled_value(&mut random, 3))
             });
             merged = merged.with_fallback(Document::parse(&text, "layer").unwrap());
-            texts += &format!("{text}---\n");
+            writeln!(texts, "{text}---").unwrap();
         }
         match merged.resolve(&BTreeMap::new()) {
             Ok(_) | Err(Error::Unresolved { .. } | Error::Join { .. }) => {}
