@@ -4,7 +4,7 @@ use crate::support::{TestCluster, assert_in_order, log_of, migrate};
 
 #[test]
 fn a_cluster_of_python_services_moves_forward_and_back() {
-    let mut test = TestCluster::start("clock-py", 2);
+    let mut test = TestCluster::start("clock-py", 3);
     let operator = test.operator();
     let first = test.answers("/version");
     assert!(

@@ -118,7 +118,7 @@ fn everything_is_on(test: &TestCluster, sample: &str, own: &str, configuration: 
             assert_eq!(module["version"], own, "{node:#}");
         }
     }
-    let pointer = std::fs::read_link(test.cluster.system().join("site")).unwrap();
+    let pointer = std::fs::read_link(test.cluster.system().join("site/current")).unwrap();
     let site = if sample == "2.0.0" {
         "site-2"
     } else {
