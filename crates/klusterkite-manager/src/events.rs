@@ -8,12 +8,12 @@ use klusterkite_api::events::Event;
 use klusterkite_api::page::Page;
 use klusterkite_api::privileges::Privilege;
 use klusterkite_store::rows::EventRow;
+use klusterkite_wire::time::rfc3339;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
 use crate::auth::{Bearer, still_holds};
-use crate::clock::rfc3339;
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 

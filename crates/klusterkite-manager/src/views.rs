@@ -4,9 +4,9 @@ use klusterkite_api::nodes::{Node, NodeExplanation, NodeOrder, Template};
 use klusterkite_core::plan::rollout::{NodeStatus, StopReason};
 use klusterkite_store::rows::{NodeRow, NodeRun, OrderRowKind};
 use klusterkite_wire::NodeId;
+use klusterkite_wire::time::rfc3339;
 use serde::Serialize;
 
-use crate::clock::rfc3339;
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::operations::operations;

@@ -12,6 +12,7 @@ pub mod secret;
 pub mod service_directory;
 pub mod socket;
 pub mod start;
+pub mod time;
 
 pub use ids::{
     ConfigurationId, ContainerType, Incarnation, LeaderEpoch, MigratorName, NodeId, OrderId, Point,

@@ -4,9 +4,9 @@ use klusterkite_api::configurations::Configuration;
 use klusterkite_core::configuration::operations;
 use klusterkite_core::reason::{Operation, ReasonCode, Refusal};
 use klusterkite_store::rows::ConfigurationRow;
+use klusterkite_wire::time::rfc3339;
 
 use super::context;
-use crate::clock::rfc3339;
 use crate::state::State;
 
 /// Shows a configuration with its settings.

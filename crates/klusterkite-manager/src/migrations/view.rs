@@ -9,9 +9,9 @@ use klusterkite_core::plan::migration::operations_without_state;
 use klusterkite_core::plan::resources::IdleState;
 use klusterkite_core::reason::{Operation, ReasonCode, Refusal};
 use klusterkite_store::rows::{MigrationLogRow, MigrationRow};
+use klusterkite_wire::time::rfc3339;
 
 use super::{Ends, obsolete_nodes};
-use crate::clock::rfc3339;
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::state::State;
