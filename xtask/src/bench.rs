@@ -9,7 +9,7 @@ use lexopt::Arg;
 use serde_json::json;
 
 use crate::dist::static_launcher;
-use crate::tools::{cargo, root, run, target};
+use crate::tools::{C_COMPILER, cargo, need, root, run, target};
 
 /// Largest launcher binary: it is baked into every image.
 const LAUNCHER_BYTES_MAX: u64 = 4 << 20;
@@ -28,7 +28,7 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
                 name = Some(value.to_string_lossy().into_owned());
             }
             Arg::Long("json") => as_json = true,
-            other => bail!("bench does not know {other:?}; see `cargo xtask help`"),
+            other => return Err(other.unexpected()).context("see `cargo xtask help`"),
         }
     }
     match name.as_deref() {
@@ -40,6 +40,7 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
 
 /// Measures size and memory of the static launcher, and fails when one is over its limit.
 pub(crate) fn launcher_limits(as_json: bool) -> Result<()> {
+    need(&[C_COMPILER])?;
     let launcher = static_launcher()?;
     let bytes = fs::metadata(&launcher)?.len();
     let linked = Command::new("ldd")

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::tools::{cargo, root, run};
+use crate::tools::{C_COMPILER, NEXTEST, PYTHON, cargo, need, root, run};
 
 /// Runs every stage, prints the time of each, and fails at the end when one of them failed.
 pub(crate) fn ci() -> Result<ExitCode> {
+    need(&[C_COMPILER, NEXTEST, PYTHON])?;
     let mut stages = Stages::default();
     stages.run("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
     stages.run("tidy", || crate::tidy::tidy().map(|_| ()));
@@ -42,6 +43,7 @@ pub(crate) fn ci() -> Result<ExitCode> {
 
 /// Runs all tests: unit, property, scenario, conformance and end to end.
 pub(crate) fn test() -> Result<ExitCode> {
+    need(&[C_COMPILER, NEXTEST, PYTHON])?;
     // The end-to-end tests start the programs of the workspace, samples included.
     run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     run(&mut cargo(&["nextest", "run", "--workspace", "--locked"]))?;

@@ -1,53 +1,87 @@
 //! A whole cluster on this machine.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use klusterkite_tests::local::{LocalCluster, Options};
 use lexopt::Arg;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::tools::{cargo, root, run, target};
+use crate::tools::{C_COMPILER, PYTHON, cargo, need, root, run, target};
 
 /// Pause between two looks at signals and programs.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 
+/// Pause between two looks at the command of `--run`, whose end somebody waits for.
+const RUN_LOOK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Exit code after Ctrl-C, as a shell has it.
+const INTERRUPTED: u8 = 130;
+
 /// Most worker containers: one machine carries no more.
 const NODES_MAX: usize = 100;
+
+/// Names a directory that was made here, and may be emptied here.
+const MARKER: &str = ".klusterkite-dev";
 
 /// Builds everything, runs a cluster, and stops it at the end of `--run`, or at Ctrl-C.
 pub(crate) fn dev(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
     let asked = Asked::parse(arguments)?;
+    need(&[C_COMPILER])?;
+    if asked.sample == "clock-py" {
+        need(&[PYTHON])?;
+    }
+    make_directory(&asked)?;
     println!("building …");
     run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
-    make_directory(&asked)?;
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, interrupted.clone())?;
     }
+    let is_interrupted = || interrupted.load(Ordering::Relaxed);
     println!("starting a cluster in {} …", asked.directory.display());
-    let mut cluster = LocalCluster::start(Options {
+    let Some(mut cluster) = start(&asked, &is_interrupted)? else {
+        println!("stopped before the cluster was ready");
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    let code = if let Some(command) = &asked.run {
+        run_in(&cluster, command, &is_interrupted)?
+    } else {
+        println!("{}", explained(&cluster, &asked.directory));
+        wait(&mut cluster, &is_interrupted)?;
+        0
+    };
+    // The result of `--run` stays what stdout ends with.
+    eprintln!("stopping …");
+    cluster.stop()?;
+    Ok(ExitCode::from(code))
+}
+
+/// Starts a cluster and waits until it is ready; `None` when it was interrupted, then nothing runs.
+fn start(asked: &Asked, is_interrupted: &dyn Fn() -> bool) -> Result<Option<LocalCluster>> {
+    let cluster = LocalCluster::launch(Options {
         directory: asked.directory.clone(),
         programs: target().join("debug"),
         launcher: None,
         repository: root(),
         sample: asked.sample.clone(),
         workers: asked.nodes,
-    })?;
-    let code = if let Some(command) = &asked.run {
-        run_in(&cluster, command)?
-    } else {
-        println!("{}", explained(&cluster, &asked.directory));
-        wait(&mut cluster, &interrupted)?;
-        0
+    });
+    // Ctrl-C ends what the start was running as well; that is no error of its own.
+    let mut cluster = match cluster {
+        Err(_) if is_interrupted() => return Ok(None),
+        cluster => cluster?,
     };
-    println!("stopping …");
+    if cluster.wait_until_ready_unless(is_interrupted)? {
+        return Ok(Some(cluster));
+    }
     cluster.stop()?;
-    Ok(ExitCode::from(code))
+    Ok(None)
 }
 
 struct Asked {
@@ -69,7 +103,12 @@ impl Asked {
         };
         while let Some(argument) = arguments.next()? {
             match argument {
-                Arg::Long("nodes") => asked.nodes = arguments.value()?.to_string_lossy().parse()?,
+                Arg::Long("nodes") => {
+                    let value = arguments.value()?.to_string_lossy().into_owned();
+                    asked.nodes = value
+                        .parse()
+                        .with_context(|| format!("--nodes {value}: not a number"))?;
+                }
                 Arg::Long("dir") => asked.directory = std::path::absolute(arguments.value()?)?,
                 Arg::Long("keep") => asked.keep = true,
                 Arg::Long("run") => {
@@ -78,7 +117,7 @@ impl Asked {
                 Arg::Long("sample") => {
                     asked.sample = arguments.value()?.to_string_lossy().into_owned();
                 }
-                other => bail!("dev does not know {other:?}; see `cargo xtask help`"),
+                other => return Err(other.unexpected()).context("see `cargo xtask help`"),
             }
         }
         ensure!(
@@ -91,55 +130,77 @@ impl Asked {
             .join("cluster.json");
         ensure!(
             sample.exists(),
-            "there is no sample `{}`: {} is missing",
-            asked.sample,
-            sample.display()
+            "there is no sample `{}`; there are `hello` and `clock-py`",
+            asked.sample
         );
         Ok(asked)
     }
 }
 
-/// Empties the directory, unless it is to be kept; deletes nothing that is not a cluster's.
+/// Empties the directory, unless it is to be kept; deletes nothing that was not made here.
 fn make_directory(asked: &Asked) -> Result<()> {
     let directory = &asked.directory;
-    let is_cluster = directory.join("ports.json").exists();
-    let is_empty = !directory.exists() || directory.read_dir()?.next().is_none();
-    ensure!(
-        is_cluster || is_empty,
-        "{} is not empty and not the directory of a cluster; give another --dir",
-        directory.display()
-    );
-    if is_cluster && !asked.keep {
-        std::fs::remove_dir_all(directory)
-            .with_context(|| format!("cannot empty {}", directory.display()))?;
+    let shown = directory.display();
+    let unreadable = || format!("cannot use {shown} as --dir");
+    if directory.exists() {
+        let is_empty = directory
+            .read_dir()
+            .with_context(unreadable)?
+            .next()
+            .is_none();
+        ensure!(
+            is_empty || directory.join(MARKER).exists(),
+            "{shown} is not empty and was not made by `cargo xtask dev`; give another --dir"
+        );
+        let running = LocalCluster::processes_in(directory);
+        ensure!(
+            running.is_empty(),
+            "a cluster runs in {shown}: stop it, or give another --dir (processes {running:?})"
+        );
+        if !asked.keep {
+            std::fs::remove_dir_all(directory).with_context(|| format!("cannot empty {shown}"))?;
+        }
     }
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot create {}", directory.display()))
+    std::fs::create_dir_all(directory).with_context(unreadable)?;
+    std::fs::write(directory.join(MARKER), "").with_context(unreadable)
 }
 
 /// Runs a command of the shell in the cluster's environment and returns its exit code.
-fn run_in(cluster: &LocalCluster, command: &str) -> Result<u8> {
-    let status = Command::new("sh")
+fn run_in(cluster: &LocalCluster, command: &str, is_interrupted: &dyn Fn() -> bool) -> Result<u8> {
+    let mut child = Command::new("sh")
         .args(["-c", command])
         .envs(cluster.environment())
-        .status()
+        .spawn()
         .with_context(|| format!("cannot run `{command}`"))?;
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(1))
+    let mut is_told = false;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if is_interrupted() && !is_told {
+            klusterkite_tests::process::terminate(child.id());
+            is_told = true;
+        }
+        std::thread::sleep(RUN_LOOK_PAUSE);
+    };
+    // As a shell says it: 128 and the number of the signal.
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
 /// Waits for Ctrl-C, and notices when a program ends by itself.
-fn wait(cluster: &mut LocalCluster, interrupted: &AtomicBool) -> Result<()> {
-    while !interrupted.load(Ordering::Relaxed) {
+fn wait(cluster: &mut LocalCluster, is_interrupted: &dyn Fn() -> bool) -> Result<()> {
+    loop {
         std::thread::sleep(LOOK_PAUSE);
-        cluster.feed.still_runs()?;
-        for launcher in cluster.launchers.values_mut() {
-            launcher.still_runs()?;
+        // Ctrl-C reaches the programs too: whoever has ended by then is no failure.
+        if is_interrupted() {
+            return Ok(());
+        }
+        if let Err(ended) = cluster.still_runs() {
+            std::thread::sleep(LOOK_PAUSE);
+            return if is_interrupted() { Ok(()) } else { Err(ended) };
         }
     }
-    Ok(())
 }
 
 fn explained(cluster: &LocalCluster, directory: &Path) -> String {

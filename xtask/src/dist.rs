@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::tools::{cargo, root, run, target};
+use crate::tools::{C_COMPILER, cargo, need, root, run, target};
 
 /// The target for which the static launcher is built.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -16,6 +16,7 @@ const PROGRAMS: [&str; 3] = ["klusterkite", "klusterkite-feed", "klusterkite-see
 
 /// Builds everything in release and collects it in `target/dist`.
 pub(crate) fn dist() -> Result<ExitCode> {
+    need(&[C_COMPILER])?;
     run(&mut cargo(&[
         "build",
         "--workspace",

@@ -15,7 +15,7 @@ mod tools;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use lexopt::Arg;
 
 const USAGE: &str = "\
@@ -27,8 +27,8 @@ cargo xtask COMMAND
   dev [OPTIONS]      builds everything and runs a whole cluster on this machine
       --nodes N      worker containers (3)
       --dir DIR      where it lives (target/dev); made anew unless --keep
-      --keep         keeps what is in DIR
-      --run CMD      runs CMD in the cluster's environment and ends with its exit code
+      --keep         goes on with the cluster that is in DIR
+      --run CMD      runs CMD in the cluster's environment, stops the cluster and ends with CMD's exit code
       --sample NAME  hello (default) or clock-py
   dist               release binaries and packages in target/dist
   bench NAME         launcher [--json]: measures, in release";
@@ -44,19 +44,29 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
+    if std::env::args().any(|argument| argument == "--help" || argument == "-h") {
+        println!("{USAGE}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut arguments = lexopt::Parser::from_env();
     let command = match arguments.next()? {
         Some(Arg::Value(command)) => command.to_string_lossy().into_owned(),
         _ => bail!("no command\n\n{USAGE}"),
     };
     match command.as_str() {
+        "dev" => return dev::dev(&mut arguments),
+        "bench" => return bench::bench(&mut arguments),
+        _ => {}
+    }
+    if let Some(argument) = arguments.next()? {
+        return Err(argument.unexpected()).with_context(|| format!("`{command}` has no options"));
+    }
+    match command.as_str() {
         "ci" => ci::ci(),
         "test" => ci::test(),
         "tidy" => tidy::tidy(),
-        "dev" => dev::dev(&mut arguments),
         "dist" => dist::dist(),
-        "bench" => bench::bench(&mut arguments),
-        "help" | "--help" | "-h" => {
+        "help" => {
             println!("{USAGE}");
             Ok(ExitCode::SUCCESS)
         }

@@ -5,6 +5,62 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+/// A program of the machine that some command needs.
+pub(crate) struct Tool {
+    /// What is run to see whether it is there.
+    look: &'static [&'static str],
+    name: &'static str,
+    purpose: &'static str,
+    install: &'static str,
+}
+
+/// Compiles SQLite, and links everything.
+pub(crate) const C_COMPILER: Tool = Tool {
+    look: &["cc", "--version"],
+    name: "C compiler (`cc`)",
+    purpose: "SQLite is compiled and every program is linked with it",
+    install: "apt install build-essential",
+};
+
+/// Runs the tests.
+pub(crate) const NEXTEST: Tool = Tool {
+    look: &["cargo", "nextest", "--version"],
+    name: "`cargo-nextest`",
+    purpose: "it runs the tests",
+    install: "cargo install --locked cargo-nextest",
+};
+
+/// Runs the sample `clock-py`.
+pub(crate) const PYTHON: Tool = Tool {
+    look: &["python3", "--version"],
+    name: "`python3`",
+    purpose: "the sample `clock-py` is written in it",
+    install: "apt install python3",
+};
+
+/// Fails, before anything is built, with one line for each tool that is missing.
+pub(crate) fn need(tools: &[Tool]) -> Result<()> {
+    let missing: Vec<String> = tools
+        .iter()
+        .filter(|tool| !is_there(tool.look))
+        .map(|tool| {
+            format!(
+                "{} is missing ({}); install it: {}",
+                tool.name, tool.purpose, tool.install
+            )
+        })
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", missing.join("\nerror: "));
+}
+
+fn is_there(look: &[&str]) -> bool {
+    let output = Command::new(look[0]).args(&look[1..]).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
 /// Returns the root of the repository.
 pub(crate) fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));

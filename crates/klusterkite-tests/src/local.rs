@@ -24,7 +24,7 @@ use klusterkite_wire::Secret;
 use serde_json::{Value, json};
 
 use crate::api::Operator;
-use crate::process::{Program, tail, wait_until};
+use crate::process::{Program, processes_below, tail, wait_until};
 
 /// Version of our own packages in the first configuration.
 pub const FIRST_VERSION: &str = "0.1.0";
@@ -111,31 +111,56 @@ impl LocalCluster {
 
     /// Waits until manager and workers are ready.
     pub fn wait_until_ready(&mut self) -> Result<()> {
+        self.wait_until_ready_unless(&|| false).map(drop)
+    }
+
+    /// Waits until manager and workers are ready; false when the caller gave up before.
+    pub fn wait_until_ready_unless(&mut self, is_given_up: &dyn Fn() -> bool) -> Result<bool> {
         let wanted = self.options.workers + 1;
         let (mut seen, mut operator) = (String::new(), None);
-        let ready = wait_until(START_TIMEOUT, || match self.ready_nodes(&mut operator) {
-            Ok(ready) if ready >= wanted => true,
-            Ok(ready) => {
-                seen = format!("{ready} of {wanted} nodes are ready");
-                false
+        let mut ended = Ok(());
+        let over = wait_until(START_TIMEOUT, || {
+            ended = self.still_runs();
+            if ended.is_err() || is_given_up() {
+                return true;
             }
-            Err(error) => {
-                seen = format!("{error:#}");
-                false
+            match self.ready_nodes(&mut operator) {
+                Ok(ready) if ready >= wanted => return true,
+                Ok(ready) => seen = format!("{ready} of {wanted} nodes are ready"),
+                Err(error) => seen = format!("{error:#}"),
             }
+            false
         });
-        self.feed.still_runs()?;
-        for launcher in self.launchers.values_mut() {
-            launcher.still_runs()?;
+        if is_given_up() {
+            return Ok(false);
         }
+        ended?;
         ensure!(
-            ready,
-            "the cluster is not ready after {} s: {seen}; see {}\nmanager:\n{}",
+            over,
+            "the cluster is not ready after {} s: {seen}; the logs are in {}\nmanager.log ends with:\n{}",
             START_TIMEOUT.as_secs(),
             self.logs().display(),
             tail(&self.logs().join("manager.log"))
         );
-        Ok(())
+        Ok(true)
+    }
+
+    /// Fails when the feed or a launcher has ended, with the end of its log.
+    pub fn still_runs(&mut self) -> Result<()> {
+        self.feed.still_runs()?;
+        self.launchers
+            .values_mut()
+            .try_for_each(Program::still_runs)
+    }
+
+    /// Returns the ids of the processes of a cluster that lives in a directory, whoever started it.
+    pub fn processes_in(directory: &Path) -> Vec<u32> {
+        // Not the whole directory: somebody's shell may stand in it.
+        let places = ["containers", "feed"].map(|name| directory.join(name));
+        places
+            .iter()
+            .flat_map(|place| processes_below(place))
+            .collect()
     }
 
     /// Counts ready nodes; logs in once.
@@ -407,7 +432,7 @@ impl LocalCluster {
             failures.extend(launcher.stop().err());
         }
         failures.extend(self.feed.stop().err());
-        let left = crate::process::processes_below(&self.options.directory.join("containers"));
+        let left = processes_below(&self.options.directory.join("containers"));
         if !left.is_empty() {
             failures.push(anyhow::anyhow!("processes are left running: {left:?}"));
         }
@@ -428,9 +453,9 @@ impl Drop for LocalCluster {
         let ended = wait_until(Duration::from_secs(20), || {
             self.launchers.values_mut().all(|launcher| !launcher.runs())
         });
-        if !ended || !crate::process::processes_below(&containers).is_empty() {
+        if !ended || !processes_below(&containers).is_empty() {
             self.launchers.clear();
-            for id in crate::process::processes_below(&containers) {
+            for id in processes_below(&containers) {
                 crate::process::signal(id, rustix::process::Signal::KILL);
             }
         }
@@ -506,7 +531,7 @@ fn start_feed(options: &Options, port: u16) -> Result<Program> {
     let mut feed = Program::start(
         "feed",
         &options.directory.join("log"),
-        command.arg(&settings),
+        command.arg(&settings).current_dir(&directory),
     )?;
     let agent = crate::api::agent();
     let url = format!("http://127.0.0.1:{port}/healthz");

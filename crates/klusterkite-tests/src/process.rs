@@ -104,6 +104,11 @@ impl Drop for Program {
     }
 }
 
+/// Asks a process that may be gone to end.
+pub fn terminate(pid: u32) {
+    signal(pid, Signal::TERM);
+}
+
 /// Sends a signal to a process that may be gone.
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
