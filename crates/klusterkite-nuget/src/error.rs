@@ -28,6 +28,14 @@ pub enum Error {
         /// The rule that it breaks.
         reason: &'static str,
     },
+    /// A target framework cannot be read.
+    #[error("`{text}` is not a target framework: {reason}")]
+    Framework {
+        /// The text, shortened for display.
+        text: String,
+        /// The rule that it breaks.
+        reason: &'static str,
+    },
     /// A hash is not the expected number of bytes in base64 or hexadecimal digits.
     #[error("`{text}` is not a SHA-{bits} hash")]
     Hash {

@@ -9,6 +9,7 @@
 
 mod asset;
 mod error;
+mod framework;
 mod hash;
 mod id;
 mod limits;
@@ -23,6 +24,7 @@ mod zip;
 
 pub use asset::{AssetPath, select_assets};
 pub use error::Error;
+pub use framework::{Family, Framework};
 pub use hash::{Sha256Hash, Sha512Hash, Sha512Hasher};
 pub use id::PackageId;
 pub use limits::Limits;

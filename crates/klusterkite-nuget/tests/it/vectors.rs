@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use klusterkite_nuget::{RidGraph, Version, VersionRange};
+use klusterkite_nuget::{Framework, RidGraph, Version, VersionRange};
 use serde_json::Value;
 
 /// The cases of a file: inputs (without the leading kind) and the expected answer.
@@ -188,5 +188,46 @@ fn runtimes_expand_as_nuget_expands_them() {
 fn the_built_in_runtime_graph_is_the_portable_one() {
     if let Some(json) = read("portable_rids.json") {
         assert_eq!(RidGraph::portable(), RidGraph::parse(&json).unwrap());
+    }
+}
+
+#[test]
+fn frameworks_are_parsed_as_nuget_parses_them() {
+    for (inputs, answer) in cases("framework_parse.tsv") {
+        // What NuGet calls unsupported is an error here.
+        let parsed = inputs[0].parse::<Framework>();
+        assert_eq!(parsed.is_err(), answer["unsupported"] == true, "{inputs:?}");
+        let Ok(framework) = parsed else { continue };
+        assert_eq!(framework.full_name(), answer["dotnet"], "{inputs:?}");
+        assert_eq!(framework.to_string(), answer["short"], "{inputs:?}");
+        assert_eq!(framework.is_portable(), answer["pcl"] == true, "{inputs:?}");
+        assert_eq!(framework.platform(), answer["platform"], "{inputs:?}");
+    }
+}
+
+#[test]
+fn frameworks_fit_as_nuget_says() {
+    for (inputs, answer) in cases("framework_compat.tsv") {
+        let [target, candidate] =
+            [&inputs[0], &inputs[1]].map(|text| text.parse::<Framework>().unwrap());
+        assert_eq!(
+            target.can_use(&candidate),
+            answer["compat"] == true,
+            "{inputs:?}"
+        );
+    }
+}
+
+#[test]
+fn the_nearest_framework_is_the_one_that_nuget_takes() {
+    for (inputs, answer) in cases("framework_nearest.tsv") {
+        let frameworks: Vec<Framework> = inputs.iter().map(|text| text.parse().unwrap()).collect();
+        let expected = answer["nearest"].as_str();
+        let found = frameworks[0].nearest(&frameworks[1..]);
+        assert_eq!(
+            found,
+            expected.map(|text| text.parse().unwrap()).as_ref(),
+            "{inputs:?}"
+        );
     }
 }
