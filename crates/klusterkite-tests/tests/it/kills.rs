@@ -17,13 +17,14 @@ fn the_migration_ends_well_when_the_manager_is_killed_in_each_phase() {
     let operator = test.operator();
     let second = test.ready_version_2(&operator);
     migrate(&operator, second);
-    for event in [
-        "resourceStarted",
-        "nodesStarted",
-        "nodeStopOrdered",
-        "nodeReady",
+    for (event, object) in [
+        ("resourceStarted", "Hello.Db"),
+        ("nodesStarted", ""),
+        ("nodeStopOrdered", ""),
+        ("nodeReady", ""),
+        ("resourceStarted", "Hello.Site"),
     ] {
-        wait_for_event(&operator, event);
+        wait_for_event(&operator, event, object);
         kill_all(&test, "klusterkite-manager");
     }
     let forward = test.migration_ended(&operator);
@@ -54,7 +55,7 @@ fn the_migration_ends_well_when_executor_launcher_host_and_feed_are_killed() {
     assert!(executor, "no executor was seen\n{}", test.kept());
     kill_all(&test, "klusterkite-executor");
 
-    wait_for_event(&operator, "nodesStarted");
+    wait_for_event(&operator, "nodesStarted", "");
     test.cluster.feed.kill().unwrap();
     test.cluster.start_feed_again().unwrap();
 
@@ -95,13 +96,16 @@ fn the_migration_ends_well_when_executor_launcher_host_and_feed_are_killed() {
     test.cluster.stop().unwrap();
 }
 
-/// Waits until something of the kind has happened, whether the manager answers all the time or not.
-fn wait_for_event(operator: &Operator, kind: &str) {
+/// Waits until something of the kind has happened to an object, whether the manager answers all the time or not.
+fn wait_for_event(operator: &Operator, kind: &str, object: &str) {
     let seen = wait_until(PHASE_TIMEOUT, || {
         let events = operator.get("/events?from=0&limit=1000");
         events.is_ok_and(|events| {
             let events = events["items"].as_array().cloned().unwrap_or_default();
-            events.iter().any(|event| event["kind"] == kind)
+            events.iter().any(|event| {
+                let of = event["object"].as_str().unwrap_or_default();
+                event["kind"] == kind && of.contains(object)
+            })
         })
     });
     assert!(seen, "`{kind}` was not seen");
