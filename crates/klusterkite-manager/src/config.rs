@@ -1,7 +1,9 @@
 //! Settings of the manager: section `KlusterKite.NodeManager` of its node's settings.
 
+use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -79,11 +81,14 @@ impl Config {
             database.display()
         );
         let mass_failure_part = section.string_optional("MassFailurePart")?;
-        let mass_failure_part: f64 = mass_failure_part.as_deref().unwrap_or("0.2").parse()?;
-        ensure!(
-            (0.0..=1.0).contains(&mass_failure_part),
-            "`{SECTION}.MassFailurePart` is {mass_failure_part}: give a part between 0 and 1"
-        );
+        let mass_failure_part = mass_failure_part.as_deref().unwrap_or("0.2");
+        let part = mass_failure_part.parse().ok();
+        let part = part.filter(|part: &f64| (0.0..=1.0).contains(part));
+        let mass_failure_part = part.with_context(|| {
+            format!(
+                "`{SECTION}.MassFailurePart` is `{mass_failure_part}`: give a part between 0 and 1"
+            )
+        })?;
         Ok(Self {
             listen,
             database,
@@ -126,11 +131,20 @@ fn own_node(section: &Settings) -> Result<Option<OwnNode>> {
         return Ok(None);
     };
     Ok(Some(OwnNode {
-        id: id.parse()?,
-        incarnation: Incarnation(section.string("Incarnation")?.parse()?),
-        template: section.string("NodeTemplate")?.parse()?,
+        id: parse("NodeId", &id)?,
+        incarnation: Incarnation(parse("Incarnation", &section.string("Incarnation")?)?),
+        template: parse("NodeTemplate", &section.string("NodeTemplate")?)?,
         configuration_id: ConfigurationId(section.integer("ConfigurationId")?),
-        container_type: section.string("ContainerType")?.parse()?,
-        runtime: section.string("Runtime")?.parse()?,
+        container_type: parse("ContainerType", &section.string("ContainerType")?)?,
+        runtime: parse("Runtime", &section.string("Runtime")?)?,
     }))
+}
+
+fn parse<T>(key: &str, text: &str) -> Result<T>
+where
+    T: FromStr,
+    T::Err: Error + Send + Sync + 'static,
+{
+    text.parse()
+        .with_context(|| format!("`{SECTION}.{key}` is `{text}`"))
 }

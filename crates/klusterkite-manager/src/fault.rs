@@ -85,8 +85,8 @@ pub enum Fault {
         /// One sentence.
         message: String,
     },
-    /// The store failed; the sentence stays in the log.
-    #[error("the store failed")]
+    /// The store failed; its own sentence stays in the log.
+    #[error("{}", store_sentence(.0))]
     Store(#[from] klusterkite_store::Error),
 }
 
@@ -130,6 +130,8 @@ impl Fault {
             Self::PreconditionMissing => (428, "revisionMissing"),
             Self::Wait { code, .. } | Self::Unavailable { code, .. } => (503, *code),
             Self::TooMany { .. } => (429, "tooManyRequests"),
+            Self::Store(klusterkite_store::Error::Full { .. }) => (507, "storageFull"),
+            Self::Store(klusterkite_store::Error::Busy { .. }) => (503, "databaseLocked"),
             Self::Store(_) => (503, "storeFailed"),
         };
         let mut problem = Problem::new(status, code, self.to_string());
@@ -152,10 +154,35 @@ impl Fault {
     }
 }
 
+/// Says what an operator can do about a failed store, without paths and causes.
+fn store_sentence(error: &klusterkite_store::Error) -> &'static str {
+    use klusterkite_store::Error;
+    match error {
+        Error::Full { .. } => {
+            "the disk of the manager's database is full; make room and try again, nothing was changed"
+        }
+        Error::Busy { .. } => {
+            "another program keeps the manager's database locked; end it and try again, nothing was changed"
+        }
+        _ => "the manager's database failed; the manager's log says how, nothing was changed",
+    }
+}
+
 fn field_problem(finding: &Finding) -> FieldProblem {
     FieldProblem {
         code: finding.code.to_string(),
         field: finding.field.clone(),
         message: finding.message.clone(),
     }
+}
+
+/// Writes an error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut texts = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        texts.push(cause.to_string());
+        source = cause.source();
+    }
+    texts.join(": ")
 }

@@ -18,8 +18,9 @@ mod nodes;
 mod packages;
 mod serve;
 mod tokens;
+mod waiting;
 
-pub use serve::serve;
+pub use serve::{serve, serve_waiting};
 
 use std::sync::Arc;
 

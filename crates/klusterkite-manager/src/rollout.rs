@@ -20,7 +20,7 @@ use klusterkite_wire::link::{Member, Members};
 use klusterkite_wire::{NodeId, OrderId, TemplateCode};
 
 use crate::cluster::Cluster;
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use crate::nodes::{gate_failure, order_message};
 use crate::progress;
 use crate::state::{Draft, State};
@@ -41,13 +41,25 @@ impl Cluster {
     /// Runs the loop until the store says that another manager leads, or fails for good.
     pub async fn lead(&self) -> Result<(), Fault> {
         self.take_over().await?;
+        let mut said = String::new();
         loop {
             match self.tick().await {
                 Err(Fault::Store(error @ klusterkite_store::Error::Fenced { .. })) => {
                     return Err(error.into());
                 }
-                Err(fault) => tracing::error!("the loop cannot go on now: {fault}"),
-                Ok(()) => {}
+                Err(fault) => {
+                    // Said once: on a full disk it would come back four times a second.
+                    let failed = chain(&fault);
+                    if failed != said {
+                        tracing::error!("the loop cannot go on now: {failed}");
+                        said = failed;
+                    }
+                }
+                Ok(()) if said.is_empty() => {}
+                Ok(()) => {
+                    tracing::info!("the loop goes on");
+                    said.clear();
+                }
             }
             // Either wakes it; a nudge that came meanwhile is not lost.
             let _ = tokio::time::timeout(TICK, self.nudged()).await;

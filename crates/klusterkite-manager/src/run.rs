@@ -1,43 +1,109 @@
 //! From settings to a serving manager, and its end.
 
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use klusterkite_hocon::Document;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::http;
 
-/// Runs a manager with the settings that its service host gives it, until TERM or INT.
-pub fn run() -> Result<()> {
+/// The manager failed while it ran; the next start may succeed.
+const EXIT_FAILED: u8 = 1;
+
+/// Arguments, settings or address cannot be used: starting again does not help.
+const EXIT_UNUSABLE: u8 = 2;
+
+/// Largest file of settings that is read, in bytes: what a service host writes is far smaller.
+const SETTINGS_BYTES_MAX: u64 = 4 << 20;
+
+/// How long requests are told that there is no database before it is looked for again.
+const OPEN_PAUSE: Duration = Duration::from_secs(1);
+
+const USAGE: &str = "\
+klusterkite-manager (no arguments): a process of a node, started by its service host
+
+It reads the settings file named by KLUSTERKITE_CONFIG and keeps its files in KLUSTERKITE_DATA.
+Exit codes: 0 ended by a signal, 1 failed, 2 unusable arguments, settings or address.
+";
+
+/// Runs a manager with the settings that its service host gives it, until TERM or INT; returns the exit code.
+pub fn run() -> u8 {
+    if std::env::args_os().len() > 1 {
+        // There is nobody left to tell when stderr is closed.
+        let _ = std::io::stderr().write_all(USAGE.as_bytes());
+        return EXIT_UNUSABLE;
+    }
+    match prepare() {
+        Err(error) => fail(EXIT_UNUSABLE, &error),
+        Ok((runtime, config, listener)) => match runtime.block_on(serve(config, listener)) {
+            Err(error) => fail(EXIT_FAILED, &error),
+            Ok(()) => 0,
+        },
+    }
+}
+
+fn fail(code: u8, error: &anyhow::Error) -> u8 {
+    tracing::error!("{error:#}");
+    code
+}
+
+/// Does everything that can only fail because of what the manager was given.
+fn prepare() -> Result<(Runtime, Config, TcpListener)> {
     let config = config()?;
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?
-        .block_on(serve(config))
+        .context("cannot start the runtime")?;
+    let address = config.listen;
+    let listener = runtime
+        .block_on(TcpListener::bind(address))
+        .with_context(|| {
+            format!(
+                "cannot listen on `{address}`; end the program that is there, or change \
+                 `KlusterKite.NodeManager.Listen`"
+            )
+        })?;
+    Ok((runtime, config, listener))
 }
 
 /// Reads the settings named by `KLUSTERKITE_CONFIG`.
 fn config() -> Result<Config> {
     let path = std::env::var("KLUSTERKITE_CONFIG")
         .context("`KLUSTERKITE_CONFIG` is not set: give the path of the settings (JSON)")?;
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read `{path}`"))?;
+    let text = settings_text(&path).with_context(|| format!("cannot read `{path}`"))?;
     let settings = Document::parse(&text, &path)?.resolve(&std::env::vars().collect())?;
     let data = std::env::var_os("KLUSTERKITE_DATA")
         .context("`KLUSTERKITE_DATA` is not set: give a directory that outlives restarts")?;
     Config::from_settings(&settings, PathBuf::from(data))
+        .with_context(|| format!("the settings `{path}` cannot be used"))
 }
 
-async fn serve(config: Config) -> Result<()> {
-    let address = config.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}: is another program there?"))?;
-    let cluster = Cluster::open(config).await?;
+fn settings_text(path: &str) -> Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    let read = file
+        .take(SETTINGS_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
+    ensure!(
+        read as u64 <= SETTINGS_BYTES_MAX,
+        "it is larger than {SETTINGS_BYTES_MAX} bytes"
+    );
+    Ok(text)
+}
+
+async fn serve(config: Config, listener: TcpListener) -> Result<()> {
+    let cluster = tokio::select! {
+        opened = open(config, &listener) => opened?,
+        ended = ended() => return ended,
+    };
+    let address = cluster.config().listen;
     tracing::info!(%address, epoch = %cluster.epoch(), "the manager leads");
     let server = http::serve(listener, cluster.clone());
     let pins = cluster.clone();
@@ -46,6 +112,38 @@ async fn serve(config: Config) -> Result<()> {
         led = cluster.lead() => led.context("the manager does not lead any more"),
         served = server => served.context("the API ended"),
         ended = ended() => ended,
+    }
+}
+
+/// Opens the cluster; as long as there is no database, or somebody else holds it, every request is told so.
+async fn open(config: Config, listener: &TcpListener) -> Result<Cluster> {
+    let mut said = None;
+    loop {
+        let error = match Cluster::open(config.clone()).await {
+            Ok(cluster) => return Ok(cluster),
+            Err(error) => error,
+        };
+        let Some(code) = waits_for(&error) else {
+            return Err(error);
+        };
+        let message = format!("{error:#}");
+        if said.as_ref() != Some(&message) {
+            tracing::warn!(code, "{message}; waiting for it");
+            said = Some(message.clone());
+        }
+        let waiting = http::serve_waiting(listener, code, message);
+        // It only ends by the pause, or with a failure that the next round meets too.
+        let _ = tokio::time::timeout(OPEN_PAUSE, waiting).await;
+    }
+}
+
+/// Returns the code for what somebody else has to do before the database can be opened.
+fn waits_for(error: &anyhow::Error) -> Option<&'static str> {
+    use klusterkite_store::Error;
+    match error.downcast_ref::<Error>()? {
+        Error::NotFound { .. } | Error::NotSeeded { .. } => Some("notSeeded"),
+        Error::Locked { .. } | Error::Busy { .. } => Some("databaseLocked"),
+        _ => None,
     }
 }
 

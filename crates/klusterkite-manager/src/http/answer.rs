@@ -1,6 +1,5 @@
 //! Answers: faults become problem documents, each request gets an id and a line in the log.
 
-use std::error::Error;
 use std::time::Instant;
 
 use axum::Json;
@@ -15,7 +14,7 @@ use klusterkite_wire::Problem;
 use klusterkite_wire::problem::PROBLEM_MEDIA_TYPE;
 use tracing::Instrument as _;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use crate::http::input::drop_body;
 
 /// Name of the header that carries the request id.
@@ -162,15 +161,4 @@ fn write_problem(response: &mut Response, problem: &Problem) {
     let media_type = HeaderValue::from_static(PROBLEM_MEDIA_TYPE);
     response.headers_mut().insert(CONTENT_TYPE, media_type);
     *response.body_mut() = body.into();
-}
-
-/// Writes an error with its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        texts.push(cause.to_string());
-        source = cause.source();
-    }
-    texts.join(": ")
 }

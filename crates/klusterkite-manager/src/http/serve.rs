@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -15,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::cluster::Cluster;
-use crate::http::router;
+use crate::http::{router, waiting};
 
 /// Connections that are open at a time, links of nodes not counted; others wait in the system's queue.
 const CONNECTIONS_MAX: usize = 8192;
@@ -31,7 +32,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the API until the future is dropped; requests that run then are carried out to their end.
 pub async fn serve(listener: TcpListener, cluster: Cluster) -> io::Result<()> {
-    let service = TowerToHyperService::new(router(cluster));
+    accept(&listener, router(cluster)).await
+}
+
+/// Answers every request with a refusal of the given code, until the future is dropped: there is no cluster yet.
+pub async fn serve_waiting(
+    listener: &TcpListener,
+    code: &'static str,
+    message: String,
+) -> io::Result<()> {
+    accept(listener, waiting::router(code, message)).await
+}
+
+async fn accept(listener: &TcpListener, router: Router) -> io::Result<()> {
+    let service = TowerToHyperService::new(router);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
@@ -53,11 +67,7 @@ pub async fn serve(listener: TcpListener, cluster: Cluster) -> io::Result<()> {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    service: TowerToHyperService<axum::Router>,
-) {
+async fn connection(stream: TcpStream, peer: SocketAddr, service: TowerToHyperService<Router>) {
     // Without it a heartbeat's answer waits for the peer's acknowledgement.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {

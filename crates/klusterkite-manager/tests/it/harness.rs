@@ -335,7 +335,7 @@ fn config(database: &Path, data: &Path) -> Config {
     }
 }
 
-fn seed(feed: &Feed) -> Seed {
+pub(crate) fn seed(feed: &Feed) -> Seed {
     let all = Privilege::ALL.iter().map(Privilege::to_string).collect();
     Seed {
         configuration: first(feed),

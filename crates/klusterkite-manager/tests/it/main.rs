@@ -13,4 +13,5 @@ mod feed;
 mod harness;
 mod input;
 mod nodes;
+mod program;
 mod tokens;
