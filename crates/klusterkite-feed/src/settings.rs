@@ -1,7 +1,8 @@
 //! The settings file.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use klusterkite_hocon::{Document, deserialize_size};
@@ -11,6 +12,9 @@ use serde::Deserialize;
 
 use crate::Error;
 use crate::keys::{Key, Keys, Scope};
+
+/// Largest file of settings or with a key, in bytes: a thousand keys with their scopes need a tenth of it.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The shortest key: with fewer characters guessing would pay.
 const KEY_CHARS_MIN: usize = 16;
@@ -102,7 +106,7 @@ impl Settings {
     /// Reads a settings file; relative paths in it start at its directory, substitutions see the
     /// given environment.
     pub fn read(path: &Path, environment: &BTreeMap<String, String>) -> Result<Self, Error> {
-        let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
+        let text = read_text(path)?;
         let base = path.parent().unwrap_or(Path::new(""));
         let failed = |source| Error::Settings {
             path: path.to_owned(),
@@ -191,6 +195,18 @@ impl KeyWritten {
     }
 }
 
+/// Reads a file that has to be small; the size that the system tells is none for a device or a pipe.
+fn read_text(path: &Path) -> Result<String, Error> {
+    let failed = |source| Error::file("read", path)(source);
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
+    if read.map_err(failed)? as u64 > FILE_BYTES_MAX {
+        return Err(failed(io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(text)
+}
+
 /// Reads a key: the credential file that clients of the feed use (`{"apiKey": "…"}`), or the bare
 /// key.
 fn read_key(path: &Path, setting: &str) -> Result<Secret, Error> {
@@ -199,7 +215,7 @@ fn read_key(path: &Path, setting: &str) -> Result<Secret, Error> {
     struct Credential {
         api_key: Secret,
     }
-    let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
+    let text = read_text(path)?;
     let text = text.trim();
     if !text.starts_with('{') {
         return Ok(Secret::new(text));
@@ -223,6 +239,8 @@ fn refused(key: &str, reason: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const KEY: &str = "0123456789abcdef0123456789abcdef";

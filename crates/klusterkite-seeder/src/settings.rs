@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -160,7 +161,9 @@ fn parse(path: &Path, environment: &BTreeMap<String, String>) -> anyhow::Result<
     let config = overrides(environment)?
         .with_fallback(file)
         .resolve(environment)?;
-    let mut settings: SeederSettings = config.deserialize("")?;
+    let mut settings: SeederSettings = config
+        .deserialize("")
+        .with_context(|| format!("the settings `{}` cannot be used", path.display()))?;
 
     let directory = path.parent().unwrap_or(Path::new(""));
     let given = match (settings.settings.take(), &settings.settings_file) {
@@ -245,14 +248,19 @@ fn read_document(path: &Path, environment: &BTreeMap<String, String>) -> anyhow:
 
 fn read_text(path: &Path) -> anyhow::Result<String> {
     let shown = path.display();
-    let size = fs::metadata(path)
-        .with_context(|| format!("cannot read `{shown}`"))?
-        .len();
+    let failed = || format!("cannot read `{shown}`");
+    let file = fs::File::open(path).with_context(failed)?;
+    let mut text = String::new();
+    // The size that the system tells is none for a device or a pipe.
+    let read = file
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .with_context(failed)?;
     ensure!(
-        size <= FILE_BYTES_MAX,
+        read as u64 <= FILE_BYTES_MAX,
         "`{shown}` is larger than {FILE_BYTES_MAX} bytes"
     );
-    fs::read_to_string(path).with_context(|| format!("cannot read `{shown}`"))
+    Ok(text)
 }
 
 /// Takes a secret from its file, if one is named.

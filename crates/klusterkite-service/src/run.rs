@@ -1,6 +1,7 @@
 //! The frame of the program: logging, settings, runtime, exit code.
 
 use std::env;
+use std::ffi::OsStr;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
@@ -15,8 +16,11 @@ use crate::output::{Output, Stream};
 /// The node failed: a process ended, a newer incarnation exists, the machine refused something.
 const EXIT_FAILED: u8 = 1;
 
-/// The service directory is wrong: starting again does not help.
+/// The service directory or an argument is wrong: starting again does not help.
 const EXIT_WRONG: u8 = 2;
+
+const USAGE: &str =
+    "usage: klusterkite-service (no arguments): a launcher starts it in a service directory\n";
 
 /// Variable with the level of the host's own log: `off`, `error`, `warn`, `info` (default), `debug`, `trace`.
 const VARIABLE_LOG: &str = "KLUSTERKITE_LOG";
@@ -27,14 +31,10 @@ const BLOCKING_THREADS_MAX: usize = 4;
 /// Runs the program in the working directory.
 pub(crate) fn main() -> ExitCode {
     let output = Output::start();
-    if env::args_os()
-        .nth(1)
-        .is_some_and(|word| word == "--version")
-    {
-        let line = format!("klusterkite-service {}\n", env!("CARGO_PKG_VERSION"));
-        output.line(Stream::Out, line.into_bytes());
+    if let Some(word) = env::args_os().nth(1) {
+        let code = arguments(&word, &output);
         output.finish();
-        return ExitCode::SUCCESS;
+        return code;
     }
     start_log(&output);
     let code = match ServiceDirectory::load() {
@@ -47,6 +47,17 @@ pub(crate) fn main() -> ExitCode {
     };
     output.finish();
     code
+}
+
+/// Answers an argument: the host takes none to run.
+fn arguments(word: &OsStr, output: &Output) -> ExitCode {
+    if word == "--version" {
+        let line = format!("klusterkite-service {}\n", env!("CARGO_PKG_VERSION"));
+        output.line(Stream::Out, line.into_bytes());
+        return ExitCode::SUCCESS;
+    }
+    output.line(Stream::Err, USAGE.as_bytes().to_vec());
+    ExitCode::from(EXIT_WRONG)
 }
 
 fn run(directory: ServiceDirectory, output: &Output) -> Result<Ending> {

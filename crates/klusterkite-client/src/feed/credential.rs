@@ -1,5 +1,5 @@
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use klusterkite_wire::Secret;
@@ -37,13 +37,16 @@ impl FeedCredential {
             path: shown(),
             source,
         };
-        if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
+        let file = File::open(path).map_err(failed)?;
+        let mut text = String::new();
+        // The size that the system tells is none for a device or a pipe.
+        let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
+        if read.map_err(failed)? as u64 > FILE_BYTES_MAX {
             return Err(failed(io::Error::new(
                 io::ErrorKind::FileTooLarge,
                 "it is no credential file",
             )));
         }
-        let text = fs::read_to_string(path).map_err(failed)?;
         serde_json::from_str(&text).map_err(|source| Error::Credential {
             path: shown(),
             source,
@@ -57,6 +60,8 @@ fn default_user() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -83,6 +88,8 @@ mod tests {
                 "{text}"
             );
         }
+        let endless = FeedCredential::read(Path::new("/dev/zero")).unwrap_err();
+        assert!(endless.to_string().contains("/dev/zero"), "{endless}");
         let missing = FeedCredential::read(&directory.path().join("none")).unwrap_err();
         assert!(missing.to_string().contains("none"), "{missing}");
     }

@@ -50,6 +50,9 @@ fn wrong_settings_and_arguments_end_the_start_with_code_2() {
     for arguments in [&[][..], &["--serve"], &["check"], &["/nowhere/feed.hocon"]] {
         assert_eq!(run(arguments).0, Some(2), "{arguments:?}");
     }
+    let (code, message) = run(&["/dev/zero"]);
+    assert_eq!(code, Some(2));
+    assert!(message.contains("cannot read `/dev/zero`"), "{message}");
     let (code, message) = run(&["check", "/nowhere"]);
     assert_eq!(code, Some(1));
     assert!(message.contains("/nowhere"), "{message}");

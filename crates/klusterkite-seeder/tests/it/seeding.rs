@@ -154,6 +154,35 @@ fn waiting_ends_when_the_settings_say_so() {
 }
 
 #[test]
+fn settings_files_of_any_bytes_are_named_and_end_with_2() {
+    let directory = tempfile::tempdir().unwrap();
+    let deep = "{a:".repeat(100_000);
+    let texts: [&[u8]; 5] = [
+        b"",
+        b"\xff\xfe\x00",
+        b"database = \"",
+        deep.as_bytes(),
+        b"{} {}",
+    ];
+    let mut paths = vec!["/dev/zero".to_owned(), "/nowhere/seeder.hocon".to_owned()];
+    for (index, text) in texts.into_iter().enumerate() {
+        let path = directory.path().join(format!("{index}.hocon"));
+        fs::write(&path, text).unwrap();
+        paths.push(path.display().to_string());
+    }
+    for path in paths {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_klusterkite-seeder"))
+            .arg(&path)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{path}: {text}");
+        assert!(text.contains(&path), "{path}: {text}");
+        assert!(!text.contains("panicked"), "{text}");
+    }
+}
+
+#[test]
 fn settings_that_cannot_be_used_are_named_and_end_with_2() {
     type Change = fn(&mut Value);
     let cases: &[(Change, &str)] = &[

@@ -1,6 +1,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use klusterkite_node::program::members_at;
 use klusterkite_wire::socket::HostMessage;
@@ -88,6 +89,44 @@ async fn a_wrong_service_directory_is_named_and_ends_the_host_with_2() {
     let (code, err) = directory.host().end().await;
     assert_eq!(code, 2, "{err}");
     assert!(err.contains("start.hocon"), "{err}");
+}
+
+#[test]
+fn a_host_takes_no_arguments_and_says_so() {
+    let output = Command::new(env!("CARGO_BIN_EXE_klusterkite-service"))
+        .arg("--check")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("usage: klusterkite-service"), "{text}");
+}
+
+#[tokio::test]
+async fn settings_of_any_bytes_and_size_end_the_host_with_2_and_no_panic() {
+    let deep = "{a:".repeat(100_000);
+    let large = " ".repeat(5 << 20);
+    let files = [
+        "service.hocon",
+        "start.hocon",
+        "release.json",
+        "packages/Acme.Orders/klusterkite.hocon",
+    ];
+    for name in files {
+        for text in [deep.as_str(), large.as_str(), "\u{0}\u{1}\u{fffd}}]"] {
+            let directory = ServiceDirectory::new(&json!({}));
+            directory.write(name, text);
+            let (code, err) = directory.host().end().await;
+            assert_eq!(code, 2, "{name}: {err}");
+            assert!(!err.contains("panicked"), "{name}: {err}");
+        }
+        let directory = ServiceDirectory::new(&json!({}));
+        directory.write(name, "x");
+        fs::write(directory.path.join(name), [0xff, 0xfe, 0x00]).unwrap();
+        let (code, err) = directory.host().end().await;
+        assert_eq!(code, 2, "{name}: {err}");
+        assert!(err.contains(name), "{name}: {err}");
+    }
 }
 
 #[tokio::test]
