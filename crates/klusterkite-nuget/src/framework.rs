@@ -8,6 +8,7 @@ mod parse;
 mod portable;
 mod tables;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -39,6 +40,10 @@ pub struct Framework {
     platform_version: FrameworkVersion,
 }
 
+/// How many frameworks one package may have folders or dependencies for; there are about 60 in
+/// use, and no published package has more than 30.
+const CANDIDATES_MAX: usize = 128;
+
 /// Up to four numbers; what is not written is zero.
 pub(crate) type FrameworkVersion = [u32; 4];
 
@@ -46,6 +51,11 @@ impl Framework {
     /// Makes the framework that stands for every framework.
     pub fn any() -> Self {
         Self::with_version(Family::Any, [0; 4])
+    }
+
+    /// Makes the .NET Framework without a version, for which files right below `lib/` are.
+    pub(crate) fn net_framework() -> Self {
+        Self::with_version(Family::NetFramework, [0; 4])
     }
 
     /// Returns which framework it is.
@@ -109,6 +119,47 @@ impl Framework {
     /// to another. `any` loses to everything. The answer does not depend on the candidates' order.
     pub fn nearest<'a>(&self, candidates: impl IntoIterator<Item = &'a Self>) -> Option<&'a Self> {
         nearest::nearest(self, candidates)
+    }
+
+    /// Chooses the item whose framework is nearest to this one, such as a dependency group.
+    ///
+    /// An item without a framework is for every one; those with an unknown framework are skipped,
+    /// and the first of several for the same framework is taken. Fails if there are more
+    /// frameworks than the limit of 128.
+    pub fn nearest_of<'a, T>(
+        &self,
+        items: &'a [T],
+        framework_of: impl Fn(&T) -> Option<&str>,
+    ) -> Result<Option<&'a T>, Error> {
+        let mut by_framework = BTreeMap::new();
+        for item in items {
+            let framework = match framework_of(item) {
+                None | Some("") => Self::any(),
+                Some(text) => match text.parse() {
+                    Ok(framework) => framework,
+                    Err(_) => continue,
+                },
+            };
+            by_framework.entry(framework).or_insert(item);
+        }
+        let nearest = self.nearest_bounded(&by_framework.keys().collect())?;
+        Ok(nearest.and_then(|framework| by_framework.get(&framework).copied()))
+    }
+
+    /// Like [`nearest`](Self::nearest), whose work grows with the square of the number of
+    /// candidates, for candidates of foreign packages.
+    pub(crate) fn nearest_bounded(
+        &self,
+        candidates: &BTreeSet<&Self>,
+    ) -> Result<Option<Self>, Error> {
+        if candidates.len() > CANDIDATES_MAX {
+            return Err(Error::Limit {
+                what: "the number of target frameworks",
+                actual: candidates.len() as u64,
+                limit: CANDIDATES_MAX as u64,
+            });
+        }
+        Ok(self.nearest(candidates.iter().copied()).cloned())
     }
 
     fn with_version(family: Family, version: FrameworkVersion) -> Self {

@@ -10,6 +10,7 @@
 mod asset;
 mod error;
 mod framework;
+mod framework_assets;
 mod hash;
 mod id;
 mod limits;
@@ -25,6 +26,9 @@ mod zip;
 pub use asset::{AssetPath, select_assets};
 pub use error::Error;
 pub use framework::{Family, Framework};
+pub use framework_assets::{
+    AssetTarget, ContentAsset, FrameworkAssets, ResourceAsset, RuntimeAsset, RuntimeAssetKind,
+};
 pub use hash::{Sha256Hash, Sha512Hash, Sha512Hasher};
 pub use id::PackageId;
 pub use limits::Limits;

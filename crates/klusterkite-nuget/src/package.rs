@@ -7,12 +7,15 @@ use crate::asset::select_assets;
 use crate::error::{Error, shown};
 use crate::hash::Sha256Hash;
 use crate::zip::{Archive, Entry};
-use crate::{Limits, Nuspec, PackageId, Version};
+use crate::{AssetTarget, FrameworkAssets, Limits, Nuspec, PackageId, RidGraph, Version};
 
 /// The name of the manifest at the root of a package.
 pub const MANIFEST_FILE: &str = "klusterkite.hocon";
 
-/// The largest nuspec and manifest that are read into memory: 1 MiB, a hundred times the largest
+/// The name of the runtime graph at the root of a package.
+const RUNTIME_FILE: &str = "runtime.json";
+
+/// The largest nuspec, manifest and runtime graph that are read into memory: 1 MiB, a hundred times the largest
 /// ones in use.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
@@ -153,6 +156,21 @@ impl<R: Read + Seek> Package<R> {
         Ok(assets)
     }
 
+    /// Chooses the files that a project of a framework uses; see [`FrameworkAssets::select`].
+    pub fn framework_assets(&self, target: &AssetTarget<'_>) -> Result<FrameworkAssets, Error> {
+        let paths = self.files.iter().map(|file| file.path.as_str());
+        FrameworkAssets::select(&self.nuspec.id, paths, target)
+    }
+
+    /// Reads what the package adds to the runtime graph, its root `runtime.json`, if it has one.
+    pub fn runtime_graph(&mut self) -> Result<Option<RidGraph>, Error> {
+        let is_graph = |entry: &Entry| entry.path.eq_ignore_ascii_case(RUNTIME_FILE);
+        match positions(&self.archive, is_graph).first() {
+            Some(&index) => RidGraph::parse(&read_text(&mut self.archive, index)?).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Unpacks an asset's file and returns its size in bytes; see [`copy_file`](Self::copy_file).
     pub fn copy_asset(&mut self, asset: &Asset, out: &mut impl Write) -> Result<u64, Error> {
         self.copy_file(&asset.entry, out)
@@ -208,7 +226,7 @@ fn read_text<R: Read + Seek>(archive: &mut Archive<R>, index: usize) -> Result<S
     let entry = &archive.entries()[index];
     if entry.size > TEXT_BYTES_MAX {
         return Err(Error::Limit {
-            what: "the size of its nuspec or manifest in bytes",
+            what: "the size of its nuspec, manifest or runtime graph in bytes",
             actual: entry.size,
             limit: TEXT_BYTES_MAX,
         });

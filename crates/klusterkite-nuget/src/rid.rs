@@ -97,6 +97,17 @@ impl RidGraph {
         })
     }
 
+    /// Adds what another graph, such as a package's `runtime.json`, knows. Where both know what a
+    /// runtime imports, this one's word stands.
+    pub fn merge(&mut self, other: &Self) {
+        for (rid, imports) in &other.imports {
+            let known = self.imports.entry(rid.clone()).or_default();
+            if known.is_empty() {
+                known.clone_from(imports);
+            }
+        }
+    }
+
     /// Lists the runtimes whose files the given one can use, itself first, then breadth-first.
     /// A runtime that the graph does not know can use its own files only.
     pub fn expand(&self, rid: &str) -> Vec<String> {

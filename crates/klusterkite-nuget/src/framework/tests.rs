@@ -82,3 +82,25 @@ fn texts_that_are_no_frameworks_are_refused() {
         assert!(text.parse::<Framework>().is_err(), "{text:?}");
     }
 }
+
+#[test]
+fn the_item_of_the_nearest_framework_is_chosen() {
+    let groups = [
+        ("everything", None),
+        ("old", Some(".NETStandard2.0")),
+        ("new", Some("net6.0")),
+        ("new again", Some("net6.0")),
+        ("strange", Some("nosuch1.0")),
+    ];
+    for (target, expected) in [
+        ("net8.0", "new"),
+        ("net48", "old"),
+        ("net20", "everything"),
+        ("netstandard2.1", "old"),
+    ] {
+        let found = framework(target).nearest_of(&groups, |(_, framework)| *framework);
+        assert_eq!(found.unwrap().map(|(name, _)| *name), Some(expected));
+    }
+    let none = framework("net20").nearest_of(&groups[1..], |(_, framework)| *framework);
+    assert!(none.unwrap().is_none());
+}

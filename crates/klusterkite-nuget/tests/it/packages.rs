@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read as _, Write as _};
 
-use klusterkite_nuget::{Limits, Nuspec, Package, PackageBuilder};
+use klusterkite_nuget::{AssetTarget, Limits, Nuspec, Package, PackageBuilder, RidGraph};
 use zip::write::SimpleFileOptions;
 
 use crate::zipper::{self, RawEntry};
@@ -178,4 +178,26 @@ fn a_builder_refuses_what_a_reader_would_refuse() {
             .to_bytes();
         assert!(built.is_err(), "{path}");
     }
+}
+
+#[test]
+fn a_package_is_used_by_framework_with_the_runtimes_that_it_adds() {
+    let json = r##"{"runtimes": {"acme-os": {"#import": ["linux-x64"]}}}"##;
+    let bytes = PackageBuilder::new(nuspec())
+        .file("runtime.json", json, false)
+        .file("lib/net6.0/orders.dll", "MZ", false)
+        .file("runtimes/linux-x64/native/liborders.so", "ELF", false)
+        .to_bytes()
+        .unwrap();
+    let mut package = Package::open(Cursor::new(bytes), &Limits::STANDARD).unwrap();
+    let mut graph = RidGraph::portable();
+    graph.merge(&package.runtime_graph().unwrap().unwrap());
+    let target = AssetTarget {
+        framework: &"net8.0".parse().unwrap(),
+        rid: Some("acme-os"),
+        graph: &graph,
+    };
+    let assets = package.framework_assets(&target).unwrap();
+    assert_eq!(assets.runtime, ["lib/net6.0/orders.dll"]);
+    assert_eq!(assets.native, ["runtimes/linux-x64/native/liborders.so"]);
 }
