@@ -60,14 +60,7 @@ fn licences() -> Result<()> {
         println!("skipped: `cargo-deny` is not installed");
         return Ok(());
     }
-    let arguments = [
-        "--offline",
-        "check",
-        "--disable-fetch",
-        "licenses",
-        "bans",
-        "sources",
-    ];
+    let arguments = ["--offline", "check", "licenses", "bans", "sources"];
     run(Command::new("cargo-deny")
         .args(arguments)
         .current_dir(root()))
