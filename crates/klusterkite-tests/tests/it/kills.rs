@@ -25,7 +25,7 @@ fn the_migration_ends_well_when_the_manager_is_killed_in_each_phase() {
         ("resourceStarted", "Hello.Site"),
     ] {
         wait_for_event(&operator, event, object);
-        kill_all(&test, "klusterkite-manager");
+        assert!(kill_all(&test, "klusterkite-manager"));
     }
     let forward = test.migration_ended(&operator);
     assert_eq!(
@@ -49,11 +49,16 @@ fn the_migration_ends_well_when_executor_launcher_host_and_feed_are_killed() {
     let second = test.ready_version_2(&operator);
     migrate(&operator, second);
 
+    let mut killed = false;
     let executor = wait_until(PHASE_TIMEOUT, || {
-        !processes_of(&test, "klusterkite-executor").is_empty()
+        // Executors live for moments: reading again and again makes more of them.
+        operator
+            .post("/cluster/recheck", serde_json::json!({}))
+            .unwrap();
+        killed |= kill_all(&test, "klusterkite-executor");
+        killed
     });
     assert!(executor, "no executor was seen\n{}", test.kept());
-    kill_all(&test, "klusterkite-executor");
 
     wait_for_event(&operator, "nodesStarted", "");
     test.cluster.feed.kill().unwrap();
@@ -87,6 +92,8 @@ fn the_migration_ends_well_when_executor_launcher_host_and_feed_are_killed() {
             test.kept()
         );
     }
+    // The migration may have ended before the killed node was back.
+    test.cluster.wait_until_ready().unwrap();
     let versions = test.answers("/version");
     assert!(
         versions.iter().all(|answer| answer.contains("2.0.0")),
@@ -111,10 +118,13 @@ fn wait_for_event(operator: &Operator, kind: &str, object: &str) {
     assert!(seen, "`{kind}` was not seen");
 }
 
-fn kill_all(test: &TestCluster, program: &str) {
-    for id in processes_of(test, program) {
-        signal(id, Signal::KILL);
+/// Kills the processes of a program; false when there is none.
+fn kill_all(test: &TestCluster, program: &str) -> bool {
+    let processes = processes_of(test, program);
+    for id in &processes {
+        signal(*id, Signal::KILL);
     }
+    !processes.is_empty()
 }
 
 /// Returns the processes of a program that belong to this cluster.
