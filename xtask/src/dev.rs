@@ -150,7 +150,7 @@ fn make_directory(asked: &Asked) -> Result<()> {
             .is_none();
         ensure!(
             is_empty || directory.join(MARKER).exists(),
-            "{shown} is not empty and was not made by `cargo xtask dev`; give another --dir"
+            "{shown} is not empty and was not made by `cargo xtask dev`: delete it yourself, or give another --dir"
         );
         let running = LocalCluster::processes_in(directory);
         ensure!(

@@ -53,6 +53,9 @@ pub struct Node {
     /// An order that is not finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<NodeOrder>,
+    /// What an operator asked for and the budget does not allow yet: `restart`, `drain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
     /// How it crashed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_crash: Option<String>,

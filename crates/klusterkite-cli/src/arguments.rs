@@ -7,7 +7,7 @@ use klusterkite_wire::ConfigurationId;
 
 /// Operates a KlusterKite cluster.
 #[derive(Debug, Parser)]
-#[command(name = "klusterkite", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(name = "klusterkite", version, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// Options of every command.
     #[command(flatten)]
@@ -242,7 +242,7 @@ pub enum MigrationCommand {
         /// Accept a destination that the cluster was turned back from.
         #[arg(long)]
         retry_faulted: bool,
-        /// Follow it to its end; ends with 8 when it does not complete.
+        /// Follow it as `migration watch` does.
         #[arg(long)]
         watch: bool,
     },
@@ -264,6 +264,9 @@ pub enum MigrationCommand {
         /// Which end.
         #[arg(value_enum)]
         target: SideArgument,
+        /// Follow it as `migration watch` does.
+        #[arg(long)]
+        watch: bool,
     },
     /// Move resources, now and in the manager's order.
     Resources {
@@ -272,6 +275,9 @@ pub enum MigrationCommand {
         /// Which end; without a migration resources move to their last point.
         #[arg(long, value_enum, value_name = "END")]
         to: Option<SideArgument>,
+        /// Follow it as `migration watch` does.
+        #[arg(long)]
+        watch: bool,
     },
     /// Hold the migration and the update of nodes.
     Pause,
@@ -285,7 +291,8 @@ pub enum MigrationCommand {
     Cancel,
     /// End the migration at its destination.
     Finish,
-    /// Follow a migration until it ends or pauses; ends with 8 when it does not complete.
+    /// Follow a migration until it ends, pauses, or (a manual one) waits for the next command; ends with 8
+    /// when it was paused, failed or was rolled back.
     Watch {
         /// Number of the migration [default: the running one].
         id: Option<i64>,

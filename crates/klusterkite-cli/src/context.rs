@@ -15,7 +15,7 @@ use klusterkite_wire::{ConfigurationId, Secret};
 use serde::Serialize;
 
 use crate::arguments::{Global, Output};
-use crate::exit::{Exit, Stop};
+use crate::exit::{Exit, LoginFailed, Stop};
 use crate::session;
 
 /// Holds a password for scripts that cannot use a file; no argument, because arguments are seen by everybody.
@@ -120,9 +120,10 @@ impl Context {
     fn log_in(&mut self, password: &Secret) -> anyhow::Result<Session> {
         let (url, user) = (self.url()?, self.user()?);
         let client = self.keeping(&url)?;
-        let session = client
-            .login(&user, password)
-            .with_context(|| format!("cannot log in to `{}` as `{user}`", client.url()))?;
+        let session = client.login(&user, password).with_context(|| LoginFailed {
+            url: client.url(),
+            user: user.clone(),
+        })?;
         self.client = Some(client);
         Ok(session)
     }

@@ -57,7 +57,11 @@ impl Exit {
         if is_closed_pipe(error) {
             return Self::Done;
         }
-        match error.downcast_ref::<Error>().map(Error::kind) {
+        let error = error.downcast_ref::<Error>();
+        if let Some(Error::File { .. } | Error::Session { .. }) = error {
+            return Self::Failed;
+        }
+        match error.map(Error::kind) {
             Some(Kind::Away) => Self::Away,
             Some(Kind::Unauthenticated) => Self::Unauthenticated,
             Some(Kind::Forbidden) => Self::Forbidden,
@@ -69,27 +73,89 @@ impl Exit {
     }
 
     /// Returns what to do, when that is not part of the error.
-    pub(crate) fn hint(self, error: &anyhow::Error) -> Option<String> {
-        let refused_by = |code: &str| {
-            let problem = error.downcast_ref::<Error>().and_then(Error::problem);
-            problem.is_some_and(|problem| problem.code == code)
+    pub(crate) fn hint(self, error: &anyhow::Error) -> Option<&'static str> {
+        let is_login = error.downcast_ref::<LoginFailed>().is_some();
+        let error = error.downcast_ref::<Error>();
+        let hint = match (self, error) {
+            (Self::Unauthenticated, Some(error)) if is_of_feed(error) => {
+                "name the file with the feed's key: `--feed-key-file` or KLUSTERKITE_FEED_KEY_FILE"
+            }
+            (Self::Unauthenticated, _) if is_login => {
+                "is the user right (`--user`, KLUSTERKITE_USER), and the password (`--password-file`, \
+                 KLUSTERKITE_PASSWORD_FILE, KLUSTERKITE_PASSWORD)?"
+            }
+            (Self::Unauthenticated, _) => "log in with `klusterkite login`",
+            // Whoever answers has said what is wrong.
+            (Self::Away, Some(Error::Refused { .. })) => return None,
+            (Self::Away, Some(error)) if is_of_feed(error) => {
+                "is `--feed` (KLUSTERKITE_FEED) right, and does the feed run?"
+            }
+            (Self::Away, _) => "is `--url` (KLUSTERKITE_URL) right, and does the manager run?",
+            (Self::Refused, Some(error)) if is_refusal(error, "revisionMismatch") => {
+                "somebody changed it meanwhile; edit it again"
+            }
+            _ => return None,
         };
-        match self {
-            Self::Unauthenticated => Some("log in with `klusterkite login`".to_owned()),
-            Self::Away => {
-                Some("is `--url` (KLUSTERKITE_URL) right, and does the manager run?".to_owned())
+        Some(hint)
+    }
+}
+
+/// Returns an error as an operator reads it: where the manager refused, its sentence says all, and the address
+/// of the call would only hide it.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    let parts = error
+        .chain()
+        .map(|cause| match cause.downcast_ref::<Error>() {
+            Some(Error::Refused { url, problem })
+                if problem.status < 500
+                    && !problem.detail.is_empty()
+                    && !url.contains(FEED_PATH) =>
+            {
+                problem.detail.clone()
             }
-            Self::Refused if refused_by("revisionMismatch") => {
-                Some("somebody changed it meanwhile; edit it again".to_owned())
-            }
-            _ => None,
-        }
+            _ => cause.to_string(),
+        });
+    parts.collect::<Vec<_>>().join(": ")
+}
+
+/// Every address of a feed has this in it.
+const FEED_PATH: &str = "/v3/";
+
+fn is_of_feed(error: &Error) -> bool {
+    url_of(error).contains(FEED_PATH)
+}
+
+fn is_refusal(error: &Error, code: &str) -> bool {
+    error.problem().is_some_and(|problem| problem.code == code)
+}
+
+fn url_of(error: &Error) -> &str {
+    match error {
+        Error::Unreachable { url, .. }
+        | Error::BrokenOff { url, .. }
+        | Error::Refused { url, .. } => url,
+        _ => "",
     }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+/// Stands above the error of a login, so that the hint does not ask for what was just done.
+#[derive(Debug)]
+pub(crate) struct LoginFailed {
+    /// Whose manager it is.
+    pub(crate) url: String,
+    /// Who wanted in.
+    pub(crate) user: String,
+}
+
+impl fmt::Display for LoginFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot log in to `{}` as `{}`", self.url, self.user)
     }
 }
 
@@ -163,6 +229,43 @@ mod tests {
             Exit::of(&Stop::new(Exit::NotCompleted, "paused").into()),
             Exit::NotCompleted
         );
+    }
+
+    #[test]
+    fn the_managers_refusal_is_its_sentence_alone() {
+        assert_eq!(sentence(&refused(409)), "detail");
+        assert_eq!(
+            sentence(&refused(409).context("cannot do it")),
+            "cannot do it: detail"
+        );
+        let server = sentence(&refused(500));
+        assert!(server.contains("`http://m` answered 500"), "{server}");
+    }
+
+    #[test]
+    fn a_hint_names_who_is_to_blame() {
+        let refused_at = |url: &str, status| {
+            let problem = Box::new(Problem::new(status, "code", "detail"));
+            let url = url.to_owned();
+            anyhow::Error::from(Error::Refused { url, problem })
+        };
+        let cases = [
+            ("http://m/api/v1/nodes", 401, Some("klusterkite login")),
+            ("http://f/v3/index.json", 401, Some("--feed-key-file")),
+            ("http://m/api/v1/nodes", 503, None),
+            ("http://m/api/v1/nodes", 409, None),
+        ];
+        for (url, status, expected) in cases {
+            let error = refused_at(url, status);
+            let hint = Exit::of(&error).hint(&error);
+            assert_eq!(hint.is_some(), expected.is_some(), "{url} {status}");
+            let expected = expected.unwrap_or_default();
+            assert!(hint.unwrap_or_default().contains(expected), "{hint:?}");
+        }
+        let (url, user) = ("http://m".to_owned(), "admin".to_owned());
+        let login = refused(401).context(LoginFailed { url, user });
+        let hint = Exit::of(&login).hint(&login).unwrap_or_default();
+        assert!(hint.contains("KLUSTERKITE_PASSWORD_FILE"), "{hint}");
     }
 
     #[test]

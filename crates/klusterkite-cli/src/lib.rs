@@ -17,7 +17,7 @@ mod session;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::arguments::Arguments;
 use crate::context::Context;
@@ -25,6 +25,13 @@ use crate::exit::Exit;
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
+    // clap takes a variable such as KLUSTERKITE_URL for an argument, and would only say what is missing.
+    if std::env::args_os().len() == 1 {
+        let help = Arguments::command().render_help();
+        // There is nobody left to tell when stderr is closed.
+        let _ = write!(io::stderr(), "{help}");
+        return Exit::Usage.into();
+    }
     let arguments = Arguments::parse();
     let mut context = Context::new(arguments.global);
     let result = context.run_with_login(|context| commands::run(&arguments.command, context));
@@ -36,7 +43,7 @@ pub fn main() -> ExitCode {
         && exit != Exit::Done
     {
         // There is nobody left to tell when stderr is closed.
-        let _ = writeln!(io::stderr(), "error: {error:#}");
+        let _ = writeln!(io::stderr(), "error: {}", exit::sentence(error));
         if let Some(hint) = exit.hint(error) {
             let _ = writeln!(io::stderr(), "hint: {hint}");
         }

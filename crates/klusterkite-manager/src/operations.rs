@@ -102,7 +102,7 @@ impl Cluster {
                 .nodes
                 .get(id)
                 .ok_or_else(|| Fault::not_found("node", id))?;
-            cordonable(node, cordoned)?;
+            cordonable(draft.state, node, cordoned)?;
             draft.put(Change::NodePut(NodeRow {
                 cordoned,
                 ..node.clone()
@@ -121,14 +121,15 @@ impl Cluster {
     }
 }
 
+/// Tells whether an operator asked for a drain that has not begun.
+fn drain_waits(state: &State, id: &NodeId) -> bool {
+    let request = state.requests.get(id);
+    request.is_some_and(|request| request.drain)
+}
+
 /// Forgets a drain that has not begun.
 fn withdraw_drain(draft: &mut Draft<'_>, id: &NodeId) {
-    if draft
-        .state
-        .requests
-        .get(id)
-        .is_some_and(|request| request.drain)
-    {
+    if drain_waits(draft.state, id) {
         draft.put(Change::RequestDelete(id.clone()));
     }
 }
@@ -138,8 +139,8 @@ pub(crate) fn operations(state: &State, node: &NodeRow) -> Vec<Operation> {
     vec![
         Operation::new("restart", stoppable(state, node)),
         Operation::new("drain", stoppable(state, node)),
-        Operation::new("cordon", cordonable(node, true)),
-        Operation::new("uncordon", cordonable(node, false)),
+        Operation::new("cordon", cordonable(state, node, true)),
+        Operation::new("uncordon", cordonable(state, node, false)),
     ]
 }
 
@@ -171,8 +172,9 @@ fn stoppable(state: &State, node: &NodeRow) -> Result<(), Refusal> {
     }
 }
 
-fn cordonable(node: &NodeRow, cordoned: bool) -> Result<(), Refusal> {
-    if node.cordoned != cordoned {
+fn cordonable(state: &State, node: &NodeRow, cordoned: bool) -> Result<(), Refusal> {
+    // A drain that waits for the budget has not cordoned yet; it can be taken back all the same.
+    if node.cordoned != cordoned || (!cordoned && drain_waits(state, &node.id)) {
         return Ok(());
     }
     let is = if cordoned {

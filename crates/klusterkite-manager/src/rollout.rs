@@ -559,13 +559,14 @@ fn write_stop(
     let state = draft.state;
     let row = state.nodes.get(id)?;
     let run = row.run.as_ref()?;
+    let why = crate::views::text_of(reason);
     let message = match target {
         Some(target) => format!(
-            "node `{id}` of template `{}` is told to stop ({reason:?}) and to become `{}` of configuration {}",
+            "node `{id}` of template `{}` is told to stop ({why}) and to become `{}` of configuration {}",
             run.template, target.template, target.configuration_id
         ),
         None => format!(
-            "node `{id}` of template `{}` is told to stop ({reason:?})",
+            "node `{id}` of template `{}` is told to stop ({why})",
             run.template
         ),
     };

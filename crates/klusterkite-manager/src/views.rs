@@ -129,6 +129,13 @@ fn node(state: &State, row: &NodeRow) -> Option<Node> {
         since: rfc3339(run.status_since),
         cordoned: row.cordoned,
         order: order(state, row),
+        asked: state.requests.get(&row.id).map(|request| {
+            text_of(if request.drain {
+                StopReason::Drain
+            } else {
+                StopReason::Restart
+            })
+        }),
         last_crash: row.last_crash.as_ref().map(|crash| crash.exit.clone()),
         operations: operations(state, row),
     })
@@ -151,7 +158,7 @@ fn order(state: &State, row: &NodeRow) -> Option<NodeOrder> {
 }
 
 /// Returns the text of a reason on the wire.
-fn text_of(reason: StopReason) -> String {
+pub(crate) fn text_of(reason: StopReason) -> String {
     let text = reason.serialize(serde_json::value::Serializer);
     text.ok()
         .and_then(|text| text.as_str().map(str::to_owned))

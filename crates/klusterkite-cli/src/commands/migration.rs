@@ -5,6 +5,7 @@ use klusterkite_api::migrations::{
 };
 use klusterkite_api::operations::OperationId;
 use klusterkite_api::page::Page;
+use klusterkite_client::Kind;
 use klusterkite_core::plan::resources::{ResourceKey, Side};
 
 use super::{accepted, watch};
@@ -48,11 +49,18 @@ pub(crate) fn run(command: &MigrationCommand, context: &mut Context) -> anyhow::
         MigrationCommand::Status => status(context),
         MigrationCommand::List { limit } => list(context, *limit),
         MigrationCommand::Log { id } => log(context, *id),
-        MigrationCommand::Nodes { target } => nodes(context, side(*target)),
+        MigrationCommand::Nodes { target, watch } => {
+            let exit = nodes(context, side(*target))?;
+            followed_if(context, *watch, exit)
+        }
         MigrationCommand::Resources {
             resources: keys,
             to,
-        } => resources(context, keys, to.map(side)),
+            watch,
+        } => {
+            let exit = resources(context, keys, to.map(side))?;
+            followed_if(context, *watch, exit)
+        }
         MigrationCommand::Pause => change(context, OperationId::MigrationPause),
         MigrationCommand::Resume => ask(context, OperationId::MigrationResume),
         MigrationCommand::Rollback => ask(context, OperationId::MigrationRollback),
@@ -226,6 +234,15 @@ fn change(context: &mut Context, operation: OperationId) -> anyhow::Result<Exit>
     Ok(Exit::Done)
 }
 
+/// Follows what was set going, if that was asked for.
+fn followed_if(context: &mut Context, watch: bool, exit: Exit) -> anyhow::Result<Exit> {
+    if !watch {
+        return Ok(exit);
+    }
+    let id = or_current(context, None)?;
+    watch::follow(context, id)
+}
+
 /// Sets something going.
 fn ask(context: &mut Context, operation: OperationId) -> anyhow::Result<Exit> {
     let answer: Accepted = context.client()?.operation(operation).send()?;
@@ -236,11 +253,16 @@ fn or_current(context: &mut Context, id: Option<i64>) -> anyhow::Result<i64> {
     if let Some(id) = id {
         return Ok(id);
     }
-    let current: Migration = context
-        .client()?
-        .operation(OperationId::MigrationCurrent)
-        .send()?;
-    Ok(current.id)
+    let call = context.client()?.operation(OperationId::MigrationCurrent);
+    match call.send::<Migration>() {
+        Ok(current) => Ok(current.id),
+        Err(error) if error.kind() == Kind::NotFound => {
+            let sentence =
+                "no migration is running; `klusterkite migration list` shows earlier ones";
+            Err(Stop::new(Exit::NotFound, sentence).into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn side(argument: SideArgument) -> Side {

@@ -4,8 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use klusterkite_api::cluster::ClusterState;
-use klusterkite_api::migrations::{Migration, MigrationStatus};
+use klusterkite_api::migrations::{Migration, MigrationMode, MigrationStatus};
 use klusterkite_api::operations::OperationId;
+use klusterkite_core::plan::migration::Step;
 use serde_json::json;
 
 use super::events;
@@ -32,18 +33,23 @@ struct Shown {
     event: Option<i64>,
 }
 
-/// Shows what a migration does until it ends or pauses.
+/// Shows what a migration does until it ends, pauses, or waits for the next command.
 pub(super) fn follow(context: &mut Context, id: i64) -> anyhow::Result<Exit> {
     let mut shown = Shown::default();
     let mut away_since = None::<Instant>;
     loop {
         match look(context, id, &mut shown) {
-            Ok(migration) => {
+            Ok((migration, state)) => {
                 away_since = None;
                 if let Some(exit) = ended(&migration)? {
                     let sentence = render::migration::ended;
                     context.print_line(&migration, sentence)?;
                     return Ok(exit);
+                }
+                if waits_for_operator(&migration, &state) {
+                    let next = |_: &Migration| render::cluster::next(&state);
+                    context.print_line(&migration, next)?;
+                    return Ok(Exit::Done);
                 }
             }
             Err(error) if is_away(&error) => {
@@ -64,8 +70,12 @@ pub(super) fn follow(context: &mut Context, id: i64) -> anyhow::Result<Exit> {
     }
 }
 
-/// Shows what is new and returns the migration.
-fn look(context: &mut Context, id: i64, shown: &mut Shown) -> anyhow::Result<Migration> {
+/// Shows what is new and returns the migration, with the state of the cluster after it.
+fn look(
+    context: &mut Context,
+    id: i64,
+    shown: &mut Shown,
+) -> anyhow::Result<(Migration, ClusterState)> {
     let last = match shown.event {
         Some(last) => last,
         None => events::page(context, None, 1)?
@@ -94,7 +104,21 @@ fn look(context: &mut Context, id: i64, shown: &mut Shown) -> anyhow::Result<Mig
         context.print_line(&value, |_| progress.clone())?;
         shown.progress = progress;
     }
-    Ok(migration)
+    Ok((migration, state))
+}
+
+/// Tells whether nothing goes on until somebody gives a manual migration its next command.
+fn waits_for_operator(migration: &Migration, state: &ClusterState) -> bool {
+    migration.mode == MigrationMode::Manual
+        && migration.state == MigrationStatus::Ready
+        && state
+            .migration
+            .as_ref()
+            .is_some_and(|current| current.id == migration.id)
+        && !state.busy
+        && state.waiting_on.is_empty()
+        && state.current_step.is_some()
+        && state.current_step != Some(Step::NodesUpdating)
 }
 
 /// Returns the exit code when there is nothing more to follow.

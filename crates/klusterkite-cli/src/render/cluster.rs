@@ -145,6 +145,35 @@ pub fn progress(state: &ClusterState) -> String {
     }
 }
 
+/// Says which commands a manual migration waits for, the recommended one first.
+pub fn next(state: &ClusterState) -> String {
+    let step = state.current_step.as_ref().map_or(String::new(), word);
+    let mut allowed: Vec<_> = state
+        .operations
+        .iter()
+        .filter(|operation| operation.allowed)
+        .collect();
+    allowed.sort_by_key(|operation| !operation.recommended);
+    let mut text = format!("step {step} is done; it goes on with");
+    for operation in allowed {
+        let command = match operation.id.as_str() {
+            "migrateResources" => "resources --to destination|source",
+            "updateNodesToDestination" => "nodes destination",
+            "updateNodesToSource" => "nodes source",
+            "cancel" => "cancel",
+            "finish" => "finish",
+            _ => continue,
+        };
+        let mark = if operation.recommended {
+            "  (next)"
+        } else {
+            ""
+        };
+        let _ = write!(text, "\n  klusterkite migration {command}{mark}");
+    }
+    text
+}
+
 fn running(migration: &Migration) -> String {
     let mut text = format!(
         "{} from {} to {}, {}, {}",
@@ -264,6 +293,24 @@ mod tests {
             allowed: pause (next)
         "]]
         .assert_eq(&migration(&state));
+    }
+
+    #[test]
+    fn what_a_manual_migration_waits_for_is_shown_as_commands() {
+        let operations = serde_json::from_value(
+            json!([{ "id": "updateNodesToSource", "allowed": true },
+            { "id": "finish", "allowed": false, "reason": { "code": "nodesObsolete", "message": "m" } },
+            { "id": "migrateResources", "allowed": true, "recommended": true }, { "id": "recheck", "allowed": true }]),
+        );
+        let state = ClusterState {
+            operations: operations.unwrap(),
+            ..state()
+        };
+        expect![[r"
+            step nodesUpdating is done; it goes on with
+              klusterkite migration resources --to destination|source  (next)
+              klusterkite migration nodes source"]]
+        .assert_eq(&next(&state));
     }
 
     #[test]

@@ -42,6 +42,8 @@ fn marks(node: &Node) -> String {
     }
     if let Some(order) = &node.order {
         marks.push(format!("stopping for {}", order.reason));
+    } else if let Some(asked) = &node.asked {
+        marks.push(format!("{asked} asked"));
     }
     joined(&marks)
 }
@@ -89,6 +91,7 @@ pub fn show(node: &Node) -> String {
         ("roles", joined(&node.roles)),
         ("endpoints", joined(&endpoints)),
         ("incarnation", node.incarnation.to_string()),
+        ("asked", or_none(node.asked.as_ref())),
         (
             "order",
             node.order.as_ref().map_or_else(|| NONE.to_owned(), order),
@@ -215,6 +218,17 @@ mod tests {
     }
 
     #[test]
+    fn a_list_shows_what_was_asked_and_has_to_wait() {
+        let node = Node {
+            is_obsolete: false,
+            order: None,
+            asked: Some("drain".to_owned()),
+            ..node()
+        };
+        assert_eq!(marks(&node), "drain asked");
+    }
+
+    #[test]
     fn a_node_shows_all_that_is_known() {
         expect![[r"
             node           0a000000-0000-4000-8000-000000000000
@@ -229,6 +243,7 @@ mod tests {
             roles          hello
             endpoints      hello 10.0.0.7:8080 -> default/hello
             incarnation    5
+            asked          -
             order          stop for update since 2026-11-22T12:00:01Z, next is configuration 2
             last crash     -
 

@@ -226,7 +226,11 @@ impl Cluster {
         .await?;
         self.nudge();
         Ok(Accepted {
-            message: format!("{count} resources move, one after another"),
+            message: if count == 1 {
+                "1 resource moves".to_owned()
+            } else {
+                format!("{count} resources move, one after another")
+            },
         })
     }
 

@@ -114,11 +114,13 @@ pub(super) fn sentence(
     };
     let among = if kept_slot {
         "the slot was kept for this container".to_owned()
+    } else if candidates.len() == 1 {
+        "no other template was a candidate".to_owned()
     } else {
         format!(
             "its priority {priority} decided among {} candidates",
             candidates.len()
         )
     };
-    format!("`{template}`: {because}; {among}")
+    format!("{because}; {among}")
 }

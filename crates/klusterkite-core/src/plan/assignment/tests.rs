@@ -252,7 +252,7 @@ fn the_answer_says_why() {
     };
     assert_eq!(
         why.sentence,
-        "`a`: it has 1 of at least 2 nodes; its priority 1 decided among 1 candidates"
+        "it has 1 of at least 2 nodes; no other template was a candidate"
     );
     assert_eq!(why.candidates[0].count, 1);
 }
