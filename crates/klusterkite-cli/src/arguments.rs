@@ -117,6 +117,9 @@ pub enum Command {
     /// Packages of the feed.
     #[command(subcommand)]
     Package(PackageCommand),
+    /// Settings files on this machine; no manager is asked.
+    #[command(subcommand)]
+    Settings(SettingsCommand),
     /// Show what happened, and who did it.
     Events(EventsArguments),
 }
@@ -428,6 +431,36 @@ pub struct PackArguments {
     pub runtime: String,
 }
 
+/// Settings files, in HOCON, JSON or properties syntax by their extension.
+///
+/// The first file has the highest priority. Substitutions see all files and the environment of the process.
+/// Includes are read, relative to the including file.
+#[derive(Debug, Subcommand)]
+pub enum SettingsCommand {
+    /// Merge files, resolve their substitutions and write the result.
+    Resolve {
+        /// Files, highest priority first.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Write JSON instead of HOCON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell which file gave a setting its value, and what that overrode.
+    ///
+    /// Of an object every setting in it is explained.
+    Explain {
+        /// Path of the setting, such as `Acme.Orders.port`.
+        path: String,
+        /// Files, highest priority first.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// Which events.
 #[derive(Debug, Args)]
 pub struct EventsArguments {
@@ -550,6 +583,8 @@ mod tests {
             "package show Hello",
             "package pack samples/hello/packages/Hello/1.0.0 -o out --binaries target/debug --version 1.0.0",
             "package push a.nupkg b.nupkg --skip-duplicate",
+            "settings resolve app.conf defaults.conf --json",
+            "settings explain Acme.port app.conf defaults.conf",
             "events --follow --from 5",
         ];
         for line in lines {
@@ -569,6 +604,8 @@ mod tests {
             "migration start 2 --on-failure rollback",
             "migration nodes both",
             "package push",
+            "settings resolve",
+            "settings explain Acme.port",
             "status --output xml",
             "unknown",
         ];

@@ -5,6 +5,7 @@ mod events;
 mod migration;
 mod node;
 mod package;
+mod settings;
 mod status;
 mod watch;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(command: &Command, context: &mut Context) -> anyhow::Result<Ex
         Command::Node(command) => node::run(command, context),
         Command::Template(TemplateCommand::List) => templates(context),
         Command::Package(command) => package::run(command, context),
+        Command::Settings(command) => settings::run(command, context),
         Command::Events(arguments) => events::run(arguments, context),
     }
 }

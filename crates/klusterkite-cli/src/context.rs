@@ -44,6 +44,11 @@ impl Context {
         self.global.output
     }
 
+    /// Sets how results are written, for commands with an option of their own.
+    pub(crate) fn set_output(&mut self, output: Output) {
+        self.global.output = output;
+    }
+
     /// Runs a command; when the manager does not accept the session, once more with a new one.
     pub(crate) fn run_with_login(
         &mut self,

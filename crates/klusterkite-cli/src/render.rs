@@ -6,6 +6,7 @@ pub mod events;
 pub mod migration;
 pub mod node;
 pub mod package;
+pub mod settings;
 
 use std::fmt::Display;
 

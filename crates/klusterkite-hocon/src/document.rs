@@ -128,6 +128,10 @@ impl Document {
         fields.map(|(key, node)| (&**key, &node.origin))
     }
 
+    pub(crate) fn root(&self) -> &ObjectNode {
+        &self.root
+    }
+
     /// Returns where the root object starts.
     pub fn origin(&self) -> &Origin {
         &self.origin

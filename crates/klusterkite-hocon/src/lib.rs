@@ -48,6 +48,7 @@ mod resolve;
 mod scanner;
 pub mod units;
 mod value;
+mod written;
 
 pub use config::Config;
 pub use de::{deserialize_duration, deserialize_size};
@@ -59,3 +60,4 @@ pub use parser::{ParseOptions, Syntax};
 pub use path::Path;
 pub use render::quote;
 pub use value::{List, Number, Object, Value, ValueKind};
+pub use written::Written;

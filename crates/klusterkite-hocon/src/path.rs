@@ -63,6 +63,12 @@ impl Path {
         Self { keys: keys.into() }
     }
 
+    /// Returns the path of a key below this one.
+    pub fn child(&self, key: &str) -> Self {
+        let keys = self.keys.iter().cloned();
+        Self::from_keys(keys.chain([Key::from(key)]).collect())
+    }
+
     /// Returns the keys, in order; there is at least one.
     pub fn keys(&self) -> &[Arc<str>] {
         &self.keys

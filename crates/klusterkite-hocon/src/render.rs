@@ -107,7 +107,7 @@ fn render_list(items: &[Value], level: usize, text: &mut String) {
 }
 
 /// Returns the string without quotes where it reads back as the same string.
-fn string_text(string: &str) -> String {
+pub(crate) fn string_text(string: &str) -> String {
     let mut chars = string.chars();
     let plain = chars.next().is_some_and(|c| c.is_ascii_alphabetic())
         && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))

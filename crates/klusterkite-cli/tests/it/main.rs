@@ -12,3 +12,5 @@ mod packages;
 mod server;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod settings;
