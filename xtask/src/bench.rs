@@ -33,9 +33,24 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
     }
     match name.as_deref() {
         Some("launcher") => launcher_limits(as_json)?,
-        _ => bail!("say what to measure: launcher"),
+        Some("hocon") => hocon(as_json)?,
+        _ => bail!("say what to measure: launcher, hocon"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Measures parsing and resolving; the bench is an example of the crate, so that this program stays small.
+fn hocon(as_json: bool) -> Result<()> {
+    let mut command = cargo(&[
+        "run",
+        "--quiet",
+        "--locked",
+        "--release",
+        "--package=klusterkite-hocon",
+        "--example=bench",
+        "--",
+    ]);
+    run(command.args(as_json.then_some("--json")))
 }
 
 /// Measures size and memory of the static launcher, and fails when one is over its limit.

@@ -37,6 +37,7 @@ pub(crate) fn ci() -> Result<ExitCode> {
             "--quiet",
         ]))
     });
+    stages.run("fuzz", crate::fuzz::short);
     stages.run("launcher", || crate::bench::launcher_limits(false));
     stages.report()
 }

@@ -10,6 +10,7 @@ mod bench;
 mod ci;
 mod dev;
 mod dist;
+mod fuzz;
 mod tidy;
 mod tools;
 
@@ -31,7 +32,11 @@ cargo xtask COMMAND
       --run CMD      runs CMD in the cluster's environment, stops the cluster and ends with CMD's exit code
       --sample NAME  hello (default) or clock-py
   dist               release binaries and packages in target/dist
-  bench NAME         launcher [--json]: measures, in release";
+  bench NAME         launcher, hocon [--json]: measures, in release
+  fuzz hocon         mutated inputs; fails on the first that panics, takes too long or breaks a rule
+      --count N      how many (100000)
+      --seed S       which ones (1)
+      --from I       the number of the first one (0), to repeat a failure";
 
 fn main() -> ExitCode {
     match run() {
@@ -55,6 +60,7 @@ fn run() -> Result<ExitCode> {
     };
     match command.as_str() {
         "dev" => return dev::dev(&mut arguments),
+        "fuzz" => return fuzz::fuzz(&mut arguments),
         "bench" => return bench::bench(&mut arguments),
         _ => {}
     }
