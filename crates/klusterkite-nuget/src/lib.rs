@@ -18,6 +18,7 @@ mod nuspec;
 mod pack;
 mod package;
 mod range;
+pub mod resolve;
 mod rid;
 pub mod v3;
 mod version;

@@ -6,6 +6,8 @@ mod hostile;
 #[cfg(test)]
 mod packages;
 #[cfg(test)]
+mod resolver;
+#[cfg(test)]
 mod vectors;
 #[cfg(test)]
 mod zipper;

@@ -1,0 +1,214 @@
+//! Deciding versions until nothing is open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::catalog::Catalog;
+use super::problem::ResolveError;
+use super::walk::{Decisions, EdgeState, TooLarge, Walk, walk};
+use super::{Need, PackageFeed, ResolveLimits};
+use crate::{PackageId, Version, VersionRange};
+
+/// Why there is no decision.
+pub(super) enum Stop {
+    Incomplete(BTreeSet<Need>),
+    Failed(Vec<ResolveError>),
+}
+
+impl From<TooLarge> for Stop {
+    fn from(TooLarge { what, limit }: TooLarge) -> Self {
+        Self::Failed(vec![ResolveError::TooLarge { what, limit }])
+    }
+}
+
+/// Decides round by round and returns the walk on which everything is decided.
+///
+/// An id is *disputed* while several versions of it are asked for. What is only needed below a
+/// disputed package is open until that is decided: the version that needs it may lose. Each round
+/// decides at least one id, so there are hardly more rounds than ids.
+pub(super) fn decide<F: PackageFeed>(
+    references: &BTreeMap<PackageId, VersionRange>,
+    catalog: &mut Catalog<'_, F>,
+    limits: &ResolveLimits,
+) -> Result<Walk, Stop> {
+    let mut decisions = Decisions::default();
+    let mut steps = 0;
+    let mut is_first = true;
+    loop {
+        let walk = walk(references, catalog, &decisions, limits, &mut steps)?;
+        if !catalog.needs.is_empty() {
+            return Err(Stop::Incomplete(catalog.needs.clone()));
+        }
+        // The first walk follows every version, so it meets every cycle.
+        if is_first {
+            let cycles = cycles(&walk);
+            if !cycles.is_empty() {
+                return Err(Stop::Failed(cycles));
+            }
+            is_first = false;
+        }
+        let asked = asked_versions(&walk, &decisions);
+        if asked.is_empty() {
+            if !force_vanished(&walk, &mut decisions) {
+                return Ok(walk);
+            }
+            continue;
+        }
+        let open = below_disputed(&walk, &asked);
+        let mut decided = false;
+        for (id, versions) in &asked {
+            if !open.contains(id)
+                && let Some(highest) = versions.last()
+            {
+                decisions.versions.insert(id.clone(), highest.clone());
+                decided = true;
+            }
+        }
+        if !decided {
+            force(&walk, &asked, &mut decisions);
+        }
+    }
+}
+
+/// Collects the versions of each undecided id that are asked for, lowest first.
+fn asked_versions(walk: &Walk, decisions: &Decisions) -> BTreeMap<PackageId, BTreeSet<Version>> {
+    let mut asked: BTreeMap<PackageId, BTreeSet<Version>> = BTreeMap::new();
+    for node in &walk.nodes {
+        if !decisions.versions.contains_key(&node.id) {
+            let versions = asked.entry(node.id.clone()).or_default();
+            versions.insert(node.version.clone());
+        }
+    }
+    asked
+}
+
+/// Finds the ids that are somewhere below a disputed package.
+fn below_disputed(
+    walk: &Walk,
+    asked: &BTreeMap<PackageId, BTreeSet<Version>>,
+) -> BTreeSet<PackageId> {
+    let is_disputed = |id: &PackageId| asked.get(id).is_some_and(|versions| versions.len() > 1);
+    let mut seen = vec![false; walk.nodes.len()];
+    let mut waiting: Vec<usize> = Vec::new();
+    for node in walk.nodes.iter().filter(|node| is_disputed(&node.id)) {
+        waiting.extend(&node.links);
+    }
+    while let Some(index) = waiting.pop() {
+        if !std::mem::replace(&mut seen[index], true) {
+            waiting.extend(&walk.nodes[index].links);
+        }
+    }
+    let below = walk.nodes.iter().zip(seen).filter(|(_, seen)| *seen);
+    below.map(|(node, _)| node.id.clone()).collect()
+}
+
+/// Decides the disputed id that is nearest to the project, in the highest version asked for.
+///
+/// This is for packages that dispute each other: a higher version of one removes who asks for the
+/// higher version of the other, and the other way round. NuGet leaves those undecided; any choice
+/// will do that all who remain accept, which the report checks.
+fn force(walk: &Walk, asked: &BTreeMap<PackageId, BTreeSet<Version>>, decisions: &mut Decisions) {
+    let disputed = walk.nodes.iter().filter_map(|node| {
+        let versions = asked.get(&node.id)?;
+        (versions.len() > 1).then_some((node.depth, &node.id))
+    });
+    // Without a dispute nothing is open, so all was decided; still, one decision keeps the promise
+    // that every round makes one.
+    let nearest = disputed
+        .min()
+        .map(|(_, id)| id)
+        .or_else(|| asked.keys().next());
+    if let Some(id) = nearest
+        && let Some(highest) = asked.get(id).and_then(BTreeSet::last)
+    {
+        decisions.versions.insert(id.clone(), highest.clone());
+        decisions.forced.insert(id.clone());
+    }
+}
+
+/// Makes sure that every package that is asked for takes part. One could vanish if those who asked
+/// for the version that was chosen do not count after all; then it is given to the others. Tells
+/// whether there was one.
+fn force_vanished(walk: &Walk, decisions: &mut Decisions) -> bool {
+    let present: BTreeSet<&PackageId> = walk.nodes.iter().map(|node| &node.id).collect();
+    let mut found = false;
+    for edge in &walk.edges {
+        if matches!(edge.state, EdgeState::Asks(_)) && !present.contains(&edge.id) {
+            found |= decisions.forced.insert(edge.id.clone());
+        }
+    }
+    found
+}
+
+/// Lists the packages that need themselves.
+fn cycles(walk: &Walk) -> Vec<ResolveError> {
+    let closing = walk
+        .edges
+        .iter()
+        .filter(|edge| matches!(edge.state, EdgeState::Cycle));
+    let along = closing.map(|edge| {
+        let chain = walk.chain(edge.from);
+        let mut ids: Vec<PackageId> = chain.map(|node| node.id.clone()).collect();
+        ids.reverse();
+        let start = ids.iter().position(|id| *id == edge.id);
+        ids.drain(..start.unwrap_or_default());
+        ids
+    });
+    let mut cycles: BTreeSet<Vec<PackageId>> = along.map(rotated).collect();
+    if cycles.is_empty() {
+        // Nodes are shared between paths, so a cycle can close without being on one path.
+        cycles.extend(shared_cycle(walk).map(rotated));
+    }
+    cycles
+        .into_iter()
+        .map(|packages| ResolveError::Cycle { packages })
+        .collect()
+}
+
+/// Starts a cycle at its lowest id: the same cycle is found from several sides.
+fn rotated(mut ids: Vec<PackageId>) -> Vec<PackageId> {
+    let lowest = ids.iter().enumerate().min_by_key(|(_, id)| *id);
+    let lowest = lowest.map_or(0, |(index, _)| index);
+    ids.rotate_left(lowest);
+    ids
+}
+
+/// Finds a cycle of links by a depth-first search without recursion.
+fn shared_cycle(walk: &Walk) -> Option<Vec<PackageId>> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let mut marks = vec![Mark::New; walk.nodes.len()];
+    for start in 0..walk.nodes.len() {
+        if marks[start] != Mark::New {
+            continue;
+        }
+        marks[start] = Mark::Open;
+        let mut stack = vec![(start, 0)];
+        while let Some((index, next)) = stack.last_mut() {
+            let Some(&target) = walk.nodes[*index].links.get(*next) else {
+                marks[*index] = Mark::Done;
+                stack.pop();
+                continue;
+            };
+            *next += 1;
+            match marks[target] {
+                Mark::Done => {}
+                Mark::New => {
+                    marks[target] = Mark::Open;
+                    stack.push((target, 0));
+                }
+                Mark::Open => {
+                    let open = stack.iter().skip_while(|(index, _)| *index != target);
+                    return Some(
+                        open.map(|(index, _)| walk.nodes[*index].id.clone())
+                            .collect(),
+                    );
+                }
+            }
+        }
+    }
+    None
+}
