@@ -1,6 +1,5 @@
 //! What every command needs: clients, and a place for results.
 
-use std::fs;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
@@ -16,13 +15,14 @@ use serde::Serialize;
 
 use crate::arguments::{Global, Output};
 use crate::exit::{Exit, LoginFailed, Stop};
+use crate::input::read_text;
 use crate::session;
 
 /// Holds a password for scripts that cannot use a file; no argument, because arguments are seen by everybody.
 const PASSWORD_VARIABLE: &str = "KLUSTERKITE_PASSWORD";
 
 /// Longest password file that is read, in bytes.
-const PASSWORD_BYTES_MAX: usize = 4096;
+const PASSWORD_BYTES_MAX: u64 = 4096;
 
 pub(crate) struct Context {
     global: Global,
@@ -82,6 +82,8 @@ impl Context {
                 self.client = Some(self.keeping(&stored.url)?.with_session(stored));
             } else {
                 let url = self.url()?;
+                // A URL that nobody can call is told before a login is asked for.
+                ApiClient::new(&url, Retry::STANDARD)?;
                 let password = self.given_password()?.ok_or_else(|| {
                     Stop::new(Exit::Unauthenticated, format!("not logged in to `{url}`"))
                 })?;
@@ -188,13 +190,7 @@ impl Context {
         let Some(path) = &self.global.password_file else {
             return Ok(None);
         };
-        let text = fs::read_to_string(path)
-            .with_context(|| format!("cannot read the password file `{}`", path.display()))?;
-        anyhow::ensure!(
-            text.len() <= PASSWORD_BYTES_MAX,
-            "`{}` holds no password",
-            path.display()
-        );
+        let text = read_text(path, PASSWORD_BYTES_MAX).context("there is no password")?;
         Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))))
     }
 

@@ -10,6 +10,7 @@ pub mod arguments;
 mod commands;
 mod context;
 pub mod exit;
+mod input;
 pub mod pack;
 pub mod render;
 mod session;

@@ -26,9 +26,13 @@ use klusterkite_nuget::{
 use serde::Deserialize;
 
 use crate::exit::{Exit, Stop};
+use crate::input::read_text;
 
 /// Name of the file that describes the package.
 const PACK_FILE: &str = "pack.hocon";
+
+/// Largest file of that name, in bytes: it has a dozen lines.
+const PACK_FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Name of the manifest; it is checked here, because a configuration's check would find the mistake much later.
 const MANIFEST_FILE: &str = "klusterkite.hocon";
@@ -176,7 +180,7 @@ pub fn make(source: &Source<'_>) -> anyhow::Result<Made> {
 
 fn read_pack_file(path: &Path) -> anyhow::Result<PackFile> {
     let shown = path.display().to_string();
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read `{shown}`"))?;
+    let text = read_text(path, PACK_FILE_BYTES_MAX)?;
     let parse = || {
         Document::parse(&text, &shown)?
             .resolve(&BTreeMap::new())?

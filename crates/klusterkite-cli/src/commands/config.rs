@@ -1,4 +1,3 @@
-use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +17,7 @@ use serde_json::json;
 use crate::arguments::ConfigCommand;
 use crate::context::Context;
 use crate::exit::{Exit, Stop};
+use crate::input::read_text;
 use crate::render;
 
 /// Largest settings file that is read, in bytes: the largest settings of a cluster have under one megabyte.
@@ -285,15 +285,7 @@ fn read_settings(path: &Path) -> anyhow::Result<Settings> {
             format!("`{shown}` holds no settings: {error:#}"),
         ))
     };
-    let size = fs::metadata(path)
-        .with_context(|| format!("cannot read `{shown}`"))?
-        .len();
-    if size > FILE_BYTES_MAX {
-        return Err(unusable(anyhow::anyhow!(
-            "it is larger than {FILE_BYTES_MAX} bytes"
-        )));
-    }
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read `{shown}`"))?;
+    let text = read_text(path, FILE_BYTES_MAX)?;
     parse_settings(&text, &shown.to_string()).map_err(unusable)
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::manager::{Manager, Ran, cluster, configuration, ok};
+use crate::manager::{Manager, Ran, cluster, configuration, ok, problem};
 use crate::server::{Reply, Server};
 
 fn feed(status: u16) -> Server {
@@ -121,6 +121,12 @@ fn packages_are_searched_in_the_feed_or_through_the_manager() {
 #[test]
 fn what_cannot_be_packed_ends_with_2() {
     let manager = Manager::start(|_, _, _| Reply::new(500, ""));
+    let ran = Ran::of(&mut manager.bare("package pack nowhere"));
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        ran.err.contains("cannot read `nowhere/pack.hocon`"),
+        "{ran:?}"
+    );
     fs::create_dir(manager.path("source")).unwrap();
     fs::write(manager.path("source/pack.hocon"), "id = Acme").unwrap();
     let ran = Ran::of(&mut manager.bare("package pack source"));
@@ -130,4 +136,15 @@ fn what_cannot_be_packed_ends_with_2() {
         "{}",
         ran.err
     );
+}
+
+#[test]
+fn a_feed_that_wants_a_key_says_how_to_give_it() {
+    let manager = Manager::start(|_, _, _| Reply::new(500, ""));
+    let feed = Server::start(|_, _| problem(401, "unauthorized", "no known API key"));
+    let url = format!("{}/v3/index.json", feed.url());
+    let ran = Ran::of(&mut manager.bare(&format!("package list --feed {url}")));
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.err.contains("--feed-key-file"), "{ran:?}");
+    assert!(!ran.err.contains("klusterkite login"), "{ran:?}");
 }

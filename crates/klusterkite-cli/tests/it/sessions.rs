@@ -120,6 +120,17 @@ fn wrong_passwords_missing_logins_and_absent_managers_have_their_codes() {
     assert_eq!(ran.code, 2, "{ran:?}");
     let ran = Ran::of(&mut manager.bare("node list"));
     assert_eq!(ran.code, 3, "{ran:?}");
+    for arguments in ["node list --url here", "node list --url ftp://here"] {
+        let ran = Ran::of(&mut manager.bare(arguments));
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains("here"), "{ran:?}");
+    }
+    for file in ["/nowhere/password", "/dev/zero"] {
+        let mut bare = manager.bare("node list");
+        let ran = Ran::of(bare.env("KLUSTERKITE_PASSWORD_FILE", file));
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.err.contains(file), "{ran:?}");
+    }
     let ran = Ran::of(
         manager
             .command("node list")
