@@ -85,10 +85,10 @@ impl Link {
             Some(NodeMessage::Hello(hello)) if hello.protocol == LINK_PROTOCOL => Ok(hello),
             Some(NodeMessage::Hello(hello)) => {
                 let reason = format!("protocol {} is not {LINK_PROTOCOL}", hello.protocol);
-                self.close(&reason).await?;
-                Err(reason)
+                self.refuse(&reason).await
             }
-            _ => Err("the first message is not hello".to_owned()),
+            None => Err("closed before its hello".to_owned()),
+            Some(_) => self.refuse("the first message is not hello").await,
         }
     }
 
@@ -145,7 +145,7 @@ impl Link {
                 reason,
             } => self.cluster.node_ack(&id, order_id, state, reason).await,
             NodeMessage::Bye { reason } => self.cluster.node_bye(&id, incarnation, &reason).await,
-            NodeMessage::Hello(_) => return Err("a second hello on one link".to_owned()),
+            NodeMessage::Hello(_) => return self.refuse("a second hello on one link").await,
         };
         taken.map_err(|fault| fault.to_string())
     }
@@ -160,11 +160,14 @@ impl Link {
                 Message::Text(text) => {
                     return match serde_json::from_str(&text) {
                         Ok(message) => Ok(Some(message)),
-                        Err(error) => Err(format!("a message is not valid: {error}")),
+                        Err(error) => {
+                            let reason = format!("a message is not valid: {error}");
+                            self.refuse(&reason).await
+                        }
                     };
                 }
                 Message::Close(_) => return Ok(None),
-                Message::Binary(_) => return Err("a binary frame".to_owned()),
+                Message::Binary(_) => return self.refuse("a binary frame").await,
                 Message::Ping(_) | Message::Pong(_) => {}
             }
         }
@@ -175,6 +178,13 @@ impl Link {
         let sent = timeout(SEND_TIMEOUT, self.socket.send(Message::Text(text.into()))).await;
         sent.map_err(|_| "the node does not read")?
             .map_err(|error| error.to_string())
+    }
+
+    /// Ends the link of a node that does not keep the protocol: the node and the log are told why.
+    async fn refuse<T>(&mut self, reason: &str) -> Result<T, String> {
+        tracing::warn!(node = %self.id, "the link is closed: {reason}");
+        self.close(reason).await?;
+        Err(reason.to_owned())
     }
 
     async fn close(&mut self, reason: &str) -> Result<(), String> {

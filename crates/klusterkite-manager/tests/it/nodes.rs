@@ -170,6 +170,66 @@ fn a_launcher_asks_its_node_joins_and_members_are_told() {
 }
 
 #[test]
+fn a_node_that_sends_garbage_is_told_why_and_harms_nobody() {
+    let server = Server::start();
+    server.lead();
+    let start = started(&server, 1);
+    let token = start.node_token.clone().unwrap().reveal().to_owned();
+    let good = serde_json::to_string(&hello(&start, 1)).unwrap();
+    let future = good.replace("\"protocol\":1", "\"protocol\":9");
+    let garbage = [
+        (Message::text(""), "not valid"),
+        (Message::text("\u{0}\u{1}{{"), "not valid"),
+        (Message::text("[".repeat(50_000)), "not valid"),
+        (Message::text(&good[..good.len() / 2]), "not valid"),
+        (Message::text(r#"{"type":"dance"}"#), "not valid"),
+        (
+            Message::text(r#"{"type":"heartbeat","seq":-1}"#),
+            "not valid",
+        ),
+        (
+            Message::text(r#"{"type":"heartbeat","seq":1}"#),
+            "not hello",
+        ),
+        (Message::text(future), "protocol 9"),
+        (Message::binary(vec![0xff; 1000]), "binary"),
+    ];
+    server.block_on(async {
+        for (frame, expected) in garbage {
+            let mut socket = connect(&server, &token).await.unwrap();
+            socket.send(frame).await.unwrap();
+            let closed = tokio::time::timeout(DEADLINE, socket.next()).await.unwrap();
+            match closed {
+                Some(Ok(Message::Close(Some(frame)))) => {
+                    assert!(frame.reason.contains(expected), "{frame:?}");
+                }
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+        // More than any message has: the link ends, how the socket says so does not matter.
+        let mut socket = connect(&server, &token).await.unwrap();
+        let _ = socket.send(Message::text("x".repeat(32 << 20))).await;
+        while let Ok(Some(Ok(_))) = tokio::time::timeout(DEADLINE, socket.next()).await {}
+
+        let mut socket = connect(&server, &token).await.unwrap();
+        send(&mut socket, &hello(&start, 1)).await;
+        assert!(matches!(
+            receive(&mut socket).await,
+            ManagerMessage::Welcome { .. }
+        ));
+        // Garbage after the introduction ends the link and not the node.
+        socket.send(Message::text("garbage")).await.unwrap();
+        while let Ok(Some(Ok(_))) = tokio::time::timeout(DEADLINE, socket.next()).await {}
+        let mut socket = connect(&server, &token).await.unwrap();
+        send(&mut socket, &hello(&start, 1)).await;
+        assert!(matches!(
+            receive(&mut socket).await,
+            ManagerMessage::Welcome { .. }
+        ));
+    });
+}
+
+#[test]
 fn a_newer_incarnation_ends_the_token_of_the_older_one() {
     let server = Server::start();
     server.lead();
