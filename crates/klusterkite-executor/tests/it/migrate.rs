@@ -1,6 +1,8 @@
 //! Moving: one at a time, journalled, verified.
 
 use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::json;
 
@@ -85,6 +87,48 @@ fn a_failed_move_names_migrator_resource_and_point_and_is_journalled() {
         let told = journal[1]["error"].as_str().unwrap();
         assert!(error.ends_with(told), "{told}");
         executor.migrate("good", "p2", 2).unwrap();
+    }
+}
+
+#[test]
+fn nothing_moves_when_the_journal_has_no_room() {
+    let place = Place::new(&["good"], PATIENT);
+    let Some(_mount) = Mount::new(place.data()) else {
+        return;
+    };
+    let filler = place.data().join("filler");
+    let _ = fs::write(&filler, vec![0; 2 << 20]);
+    let mut executor = place.start();
+    let error = executor.migrate("good", "p2", 1).unwrap_err();
+    assert!(error.contains(place.data().to_str().unwrap()), "{error}");
+    assert!(error.contains("No space left on device"), "{error}");
+    assert!(!place.state("good").exists(), "the resource moved");
+    fs::remove_file(&filler).unwrap();
+    executor.migrate("good", "p2", 2).unwrap();
+    assert_eq!(place.journal().len(), 2);
+}
+
+/// A file system of 1 MiB; `None`, with the reason printed, where mounting is not allowed.
+struct Mount(PathBuf);
+
+impl Mount {
+    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
+    fn new(path: PathBuf) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]);
+        match mount.arg(&path).output() {
+            Ok(output) if output.status.success() => Some(Self(path)),
+            other => {
+                eprintln!("skipped: a small file system cannot be mounted here: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 

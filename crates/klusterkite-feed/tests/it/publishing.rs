@@ -283,6 +283,100 @@ fn a_full_disk_refuses_a_push_and_leaves_nothing() {
     assert_eq!(feed.push(&package("Acme.A", "1.0.0")).status, 201);
 }
 
+#[test]
+fn a_disk_that_becomes_full_refuses_pushes_serves_on_and_takes_more_when_there_is_room() {
+    let mut feed = TestFeed::prepare("limits.freeBytes = 0");
+    std::fs::create_dir(feed.data()).unwrap();
+    let Some(_mount) = Mount::new(feed.data()) else {
+        return;
+    };
+    feed.restart();
+    let mut pushed = Vec::new();
+    let refused = loop {
+        let version = format!("{}.0.0", pushed.len() + 1);
+        let answer = feed.push(&large_package("Acme.A", &version, 150_000));
+        if answer.status != 201 {
+            break answer;
+        }
+        pushed.push(version);
+        assert!(pushed.len() < 20, "the disk never becomes full");
+    };
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (507, "storageFull")
+    );
+    assert!(feed.files("incoming").is_empty());
+    for version in &pushed {
+        let path = format!("/v3/flat/acme.a/{version}/acme.a.{version}.nupkg");
+        assert_eq!(feed.get(&path).status, 200, "{version}");
+    }
+    // Room can be made on the full disk itself.
+    let purge = format!("/api/v2/package/Acme.A/{}?purge=true", pushed[0]);
+    let purged = feed.call("DELETE", &purge, &auth(), Vec::new());
+    assert!(purged.status < 300, "{purged:?}");
+    let again = feed.push(&large_package("Acme.A", "9.0.0", 100_000));
+    assert_eq!(again.status, 201, "{again:?}");
+}
+
+/// A file system of 1 MiB; `None`, with the reason printed, where mounting is not allowed.
+struct Mount(std::path::PathBuf);
+
+impl Mount {
+    fn new(path: std::path::PathBuf) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]);
+        match mount.arg(&path).output() {
+            Ok(output) if output.status.success() => Some(Self(path)),
+            other => {
+                eprintln!("skipped: a small file system cannot be mounted here: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_package_damaged_in_any_way_is_refused_or_whole() {
+    let feed = TestFeed::start("");
+    let whole = package("Acme.A", "1.0.0");
+    let mut state = 1_u64;
+    let mut random = |below: usize| {
+        // Knuth's multiplier; the upper bits are the good ones.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for round in 0..300 {
+        let mut bytes = whole.clone();
+        match round % 3 {
+            0 => bytes.truncate(random(whole.len())),
+            1 => {
+                for _ in 0..=random(8) {
+                    let at = random(whole.len());
+                    bytes[at] = random(256) as u8;
+                }
+            }
+            _ => {
+                let (at, length) = (random(whole.len()), random(64));
+                bytes.splice(at..at, vec![random(256) as u8; length]);
+            }
+        }
+        let answer = feed.push(&bytes);
+        let status = answer.status;
+        // Some bytes, such as a time, may differ without harm; the first such package is there then.
+        assert!([201, 400, 409].contains(&status), "{round}: {answer:?}");
+    }
+    assert!(feed.files("incoming").is_empty());
+    assert!(!feed.log().contains("panicked"), "{}", feed.log());
+}
+
 /// Sends a request head and a part of the body on a raw connection.
 fn half_a_push(feed: &TestFeed, head: &str, body: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(&feed.address).unwrap();

@@ -1,4 +1,7 @@
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -258,6 +261,41 @@ fn lines_that_the_launcher_does_not_understand_are_said_and_harm_nothing() {
     container.wait_for_ready(1);
     container.host_says(&json!({"type": "dance"}));
     container.wait_for_log("the host says something unknown");
+    container.host_says(&json!({"type": "stopping", "orderId": 1}));
+    container.wait_for_ready(2);
+    container.stop();
+}
+
+#[test]
+fn garbage_on_the_socket_of_the_host_ends_its_connection_and_nothing_else() {
+    let mut container = Container::new();
+    container.answer_with(&container.release(1, ""));
+    container.launch();
+    container.wait_for_ready(1);
+    let path = container.path("current/launcher.sock");
+    let garbage = [
+        b"\n\n\n".to_vec(),
+        vec![0xff; 5000],
+        [&b"{\"type\":".repeat(50_000)[..], b"\n"].concat(),
+        [&b"[".repeat(100_000)[..], b"\n"].concat(),
+        b"{\"type\":\"ready\"".to_vec(),
+        b"{\"type\":\"stopping\",\"orderId\":\"x\"}\n".to_vec(),
+        b"{\"type\":\"stopping\",\"next\":{\"packages\":[{}]}}\n".to_vec(),
+        vec![b'x'; 32 << 20],
+    ];
+    for bytes in garbage {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        // The launcher may close before it has read everything.
+        let _ = stream.write_all(&bytes);
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    container.wait_for_log("a line is longer than");
+    // More connections than a host has are closed, and places become free again.
+    let many: Vec<_> = (0..50).map(|_| UnixStream::connect(&path)).collect();
+    container.wait_for_log("too many connections");
+    drop(many);
+    assert!(!container.log().contains("panicked"), "{}", container.log());
     container.host_says(&json!({"type": "stopping", "orderId": 1}));
     container.wait_for_ready(2);
     container.stop();

@@ -311,6 +311,39 @@ fn what_ran_last_is_started_when_everything_is_down() {
 }
 
 #[test]
+fn the_last_known_good_runs_within_two_seconds_of_the_third_failed_try() {
+    let mut container = Container::new();
+    container.answer_with(&container.release(1, ""));
+    container.launch();
+    container.wait_for_ready(1);
+    container.stop();
+    container.everything_goes_down();
+    container.launch();
+    container.wait_for_ready(2);
+    let log = container.log();
+    let failed: Vec<u64> = log
+        .lines()
+        .filter(|line| line.contains("no answer:"))
+        .map(milliseconds)
+        .collect();
+    assert_eq!(failed.len(), 3, "{log}");
+    let started = log.lines().find(|line| line.contains("(LastKnownGood)"));
+    let started = milliseconds(started.unwrap());
+    // The figure is the requirement's; it takes some milliseconds.
+    let waited = (started + DAY_MILLISECONDS - failed[2]) % DAY_MILLISECONDS;
+    assert!(waited <= 2000, "{waited} ms\n{log}");
+    container.stop();
+}
+
+const DAY_MILLISECONDS: u64 = 24 * 60 * 60 * 1000;
+
+/// Reads the time of day of a line of the log, `2026-11-22T19:21:16.529Z …`.
+fn milliseconds(line: &str) -> u64 {
+    let number = |range: std::ops::Range<usize>| line[range].parse::<u64>().unwrap();
+    ((number(11..13) * 60 + number(14..16)) * 60 + number(17..19)) * 1000 + number(20..23)
+}
+
+#[test]
 fn what_ran_last_is_forgotten_when_a_manager_says_wait() {
     let mut container = Container::new();
     container.answer_with(&container.release(1, ""));

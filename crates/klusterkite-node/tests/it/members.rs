@@ -72,6 +72,19 @@ async fn a_request_that_is_not_understood_is_answered_and_does_no_harm() {
         stream.read_exact(&mut head).await.unwrap();
         assert_eq!(std::str::from_utf8(&head).unwrap(), expected);
     }
+    // Bytes of any kind, in any number, whole or broken off.
+    let mut state = 1_u32;
+    for length in [1, 7, 300, 4000, 20_000, 200_000] {
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(length)
+        .collect();
+        let mut stream = UnixStream::connect(&socket).await.unwrap();
+        let _ = stream.write_all(&bytes).await;
+        drop(stream);
+    }
     assert!(ask(&socket, None).await.is_ok());
 }
 

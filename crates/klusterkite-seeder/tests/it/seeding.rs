@@ -1,5 +1,6 @@
 use std::fs;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -154,6 +155,64 @@ fn waiting_ends_when_the_settings_say_so() {
 }
 
 #[test]
+fn a_full_disk_is_named_and_the_next_run_finishes_the_work() {
+    let feed = feed(|_| false);
+    // The disk of the database, and that of the credentials and fallback files.
+    for full in ["data", "seed"] {
+        let cluster = Cluster::new();
+        let directory = cluster.path(full);
+        fs::create_dir(&directory).unwrap();
+        let Some(_mount) = Mount::new(&directory) else {
+            return;
+        };
+        let filler = directory.join("filler");
+        let _ = fs::write(&filler, vec![0; 2 << 20]);
+        let database = cluster.path("data/cluster.db");
+        fs::create_dir_all(cluster.path("data")).unwrap();
+        let mut seeder = cluster.seeder(&index_url(&feed), |settings| {
+            settings["database"] = json!(database);
+        });
+        let output = seeder.output().unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{full}: {text}");
+        assert!(text.contains(directory.to_str().unwrap()), "{full}: {text}");
+        assert!(
+            text.contains("full") || text.contains("No space left"),
+            "{full}: {text}"
+        );
+        assert!(!database.exists(), "{full}");
+        fs::remove_file(&filler).unwrap();
+        let output = seeder.output().unwrap();
+        assert!(output.status.success(), "{full}: {}", stderr(&output));
+        assert!(database.exists());
+        cluster.credentials();
+    }
+}
+
+/// A file system of 1 MiB; `None`, with the reason printed, where mounting is not allowed.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn new(path: &Path) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]);
+        match mount.arg(path).output() {
+            Ok(output) if output.status.success() => Some(Self(path.to_owned())),
+            other => {
+                eprintln!("skipped: a small file system cannot be mounted here: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
 fn settings_files_of_any_bytes_are_named_and_end_with_2() {
     let directory = tempfile::tempdir().unwrap();
     let deep = "{a:".repeat(100_000);
@@ -171,7 +230,7 @@ fn settings_files_of_any_bytes_are_named_and_end_with_2() {
         paths.push(path.display().to_string());
     }
     for path in paths {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_klusterkite-seeder"))
+        let output = Command::new(env!("CARGO_BIN_EXE_klusterkite-seeder"))
             .arg(&path)
             .output()
             .unwrap();
