@@ -31,6 +31,16 @@ fn nodes_serve_and_start_while_manager_and_feed_are_away() {
     let mut worker = test.cluster.launchers.remove("worker-1").unwrap();
     worker.stop().unwrap();
     test.cluster.start_launcher("worker-1").unwrap();
+    let restarted = wait_until(Duration::from_secs(30), || {
+        log_of(&test).contains("(LastKnownGood)")
+    });
+    let log = log_of(&test);
+    assert!(restarted, "the last-known-good did not start\n{log}");
+    let from_third_try = after_third_try(&log);
+    assert!(
+        from_third_try <= Duration::from_secs(2),
+        "the last-known-good started {from_third_try:?} after the third failed try\n{log}"
+    );
     let address = format!("127.0.0.1:{}", test.cluster.ports[0]);
     let answers = wait_until(Duration::from_secs(20), || get(&address, "/ready").is_ok());
     assert!(
@@ -43,6 +53,32 @@ fn nodes_serve_and_start_while_manager_and_feed_are_away() {
     test.cluster.start_launcher("manager").unwrap();
     test.cluster.wait_until_ready().unwrap();
     test.cluster.stop().unwrap();
+}
+
+/// Returns what the launcher of the first worker has said since both were away.
+fn log_of(test: &TestCluster) -> String {
+    let path = test.cluster.logs().join("worker-1.log");
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// Returns the time between the third failed try and the start of the last-known-good.
+fn after_third_try(log: &str) -> Duration {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let milliseconds = |line: &str| {
+        // `2026-11-22T19:21:16.529Z …`
+        let number = |range: std::ops::Range<usize>| line[range].parse::<u64>().unwrap();
+        ((number(11..13) * 60 + number(14..16)) * 60 + number(17..19)) * 1000 + number(20..23)
+    };
+    let lines: Vec<&str> = log.lines().collect();
+    let start = lines
+        .iter()
+        .position(|line| line.contains("(LastKnownGood)"));
+    let start = start.unwrap();
+    let mut failed = lines[..start]
+        .iter()
+        .filter(|line| line.contains("no answer:"));
+    let third = failed.next_back().unwrap();
+    Duration::from_millis((milliseconds(lines[start]) + DAY - milliseconds(third)) % DAY)
 }
 
 #[test]
