@@ -28,7 +28,7 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
                 name = Some(value.to_string_lossy().into_owned());
             }
             Arg::Long("json") => as_json = true,
-            other => return Err(other.unexpected()).context("see `cargo xtask help`"),
+            other => bail!("{}; see `cargo xtask help`", other.unexpected()),
         }
     }
     match name.as_deref() {

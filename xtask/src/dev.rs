@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use klusterkite_tests::local::{LocalCluster, Options};
 use lexopt::Arg;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -107,7 +107,7 @@ impl Asked {
                     let value = arguments.value()?.to_string_lossy().into_owned();
                     asked.nodes = value
                         .parse()
-                        .with_context(|| format!("--nodes {value}: not a number"))?;
+                        .with_context(|| format!("--nodes {value} is not a number"))?;
                 }
                 Arg::Long("dir") => asked.directory = std::path::absolute(arguments.value()?)?,
                 Arg::Long("keep") => asked.keep = true,
@@ -117,7 +117,7 @@ impl Asked {
                 Arg::Long("sample") => {
                     asked.sample = arguments.value()?.to_string_lossy().into_owned();
                 }
-                other => return Err(other.unexpected()).context("see `cargo xtask help`"),
+                other => bail!("{}; see `cargo xtask help`", other.unexpected()),
             }
         }
         ensure!(

@@ -94,6 +94,9 @@ impl Exit {
             (Self::Refused, Some(error)) if is_refusal(error, "revisionMismatch") => {
                 "somebody changed it meanwhile; edit it again"
             }
+            (Self::Refused, Some(error)) if is_refusal(error, "targetIsFaulted") => {
+                "start it with `--retry-faulted`"
+            }
             _ => return None,
         };
         Some(hint)

@@ -431,7 +431,7 @@ fn holds(state: &State, now: Timestamp, mass_failure_part: f64) -> Vec<Waiting> 
     let volatile = &state.volatile;
     if !volatile.unconfirmed.is_empty() {
         let message = format!(
-            "{} nodes have not spoken since this manager started; they have {} s left",
+            "nodes that have not spoken since this manager started: {}; they have {} s left",
             volatile.unconfirmed.len(),
             volatile.unconfirmed_until.since(now).as_secs()
         );

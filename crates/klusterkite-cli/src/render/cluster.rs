@@ -154,7 +154,7 @@ pub fn next(state: &ClusterState) -> String {
         .filter(|operation| operation.allowed)
         .collect();
     allowed.sort_by_key(|operation| !operation.recommended);
-    let mut text = format!("step {step} is done; it goes on with");
+    let mut text = format!("at step {step} it waits for one of");
     for operation in allowed {
         let command = match operation.id.as_str() {
             "migrateResources" => "resources --to destination|source",
@@ -307,7 +307,7 @@ mod tests {
             ..state()
         };
         expect![[r"
-            step nodesUpdating is done; it goes on with
+            at step nodesUpdating it waits for one of
               klusterkite migration resources --to destination|source  (next)
               klusterkite migration nodes source"]]
         .assert_eq(&next(&state));

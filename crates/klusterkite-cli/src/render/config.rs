@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use klusterkite_api::configurations::{Configuration, ConfigurationDiff};
 use klusterkite_core::check::Finding;
-use klusterkite_core::configuration::{FieldChange, TemplateChange};
+use klusterkite_core::configuration::{ChangeKind, FieldChange, TemplateChange};
 use serde_json::Value;
 
 use super::{or_none, pairs, table, word, yes_or_no};
@@ -178,14 +178,30 @@ pub fn diff(diff: &ConfigurationDiff) -> String {
 
 fn templates(kind: &str, changes: &[TemplateChange]) -> String {
     let render = |change: &TemplateChange| {
-        format!(
-            "\n{kind} {} is {}\n{}",
-            change.code,
-            word(&change.kind),
-            fields(&change.fields)
-        )
+        let fields = match change.kind {
+            ChangeKind::Added => values(&change.fields),
+            ChangeKind::Removed => String::new(),
+            ChangeKind::Changed => fields(&change.fields),
+        };
+        let (code, is) = (&change.code, word(&change.kind));
+        format!("\n{kind} {code} is {is}\n{fields}")
     };
     changes.iter().map(render).collect()
+}
+
+/// Renders what a new template says; what is empty says nothing.
+fn values(changes: &[FieldChange]) -> String {
+    let is_empty = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    };
+    let said = changes
+        .iter()
+        .filter(|change| !is_empty(&change.to) && change.field != "code");
+    let render = |change: &FieldChange| format!("  {}: {}\n", change.field, short(&change.to));
+    said.map(render).collect()
 }
 
 fn fields(changes: &[FieldChange]) -> String {
@@ -275,6 +291,31 @@ mod tests {
         "#]]
         .assert_eq(&findings(&found));
         assert_eq!(findings(&[]), "nothing is wrong\n");
+    }
+
+    #[test]
+    fn a_new_template_shows_what_it_says_and_a_removed_one_its_name() {
+        let value: ConfigurationDiff = serde_json::from_value(json!({ "against": 1,
+            "diff": { "packages": [], "migratorTemplates": [], "other": [], "nodeTemplates": [
+                { "code": "greet", "kind": "added", "fields": [
+                    { "field": "code", "from": null, "to": "greet" },
+                    { "field": "notes", "from": null, "to": "" },
+                    { "field": "priority", "from": null, "to": 200 }] },
+                { "code": "hello", "kind": "removed", "fields": [
+                    { "field": "priority", "from": 100, "to": null }] }] },
+            "restarts": [] }))
+        .unwrap();
+        expect![[r"
+            against configuration 1
+
+            node template greet is added
+              priority: 200
+
+            node template hello is removed
+
+            no node has to restart
+        "]]
+        .assert_eq(&diff(&value));
     }
 
     #[test]

@@ -241,7 +241,7 @@ impl<'a> Draft<'a> {
         let (failed, max_failed) = (self.facts.failures(code), template.rollout.max_failed);
         if failed > max_failed {
             let message = format!(
-                "{failed} new nodes of `{code}` failed, {max_failed} may; no more are stopped until the update is resumed"
+                "{failed} of the new nodes of `{code}` failed, {max_failed} may; no more are stopped until the update is resumed"
             );
             return Err((ReasonCode::FailureGate, message));
         }
@@ -310,8 +310,9 @@ impl Budget {
             return Err((ReasonCode::BelowMinimum, message));
         }
         if in_flight >= batch {
-            let message =
-                format!("{in_flight} nodes of `{code}` are being replaced, {batch} may be at once");
+            let message = format!(
+                "nodes of `{code}` are being replaced: {in_flight} of {batch} that may be at once"
+            );
             return Err((ReasonCode::BatchInFlight, message));
         }
         if ready == floor {

@@ -141,7 +141,7 @@ fn failure_gate(facts: &Facts<'_>, template: &TemplateFacts<'_>) -> Option<Refus
         .and_then(|gate| gate.reason.as_deref())
         .unwrap_or("it did not become stable in time");
     let message = format!(
-        "{failed} new nodes of `{}` failed, the last one: {last}",
+        "{failed} of the new nodes of `{}` failed, the last one: {last}",
         template.code
     );
     Some(Refusal::new(ReasonCode::FailureGate, message).with("template", template.code))
