@@ -1,5 +1,7 @@
 //! What a compiler does not check: dependency direction, file sizes, forbidden things.
 
+mod hazards;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,12 +70,21 @@ const IMPURE_CRATES_ALLOWED: &[(&str, &str)] = &[
 pub(crate) fn tidy() -> Result<ExitCode> {
     let mut findings = Vec::new();
     dependency_direction(&mut findings)?;
+    let mut sources = Vec::new();
     for file in source_files()? {
         let text =
             fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let shown = file.strip_prefix(root()).unwrap_or(&file).to_owned();
         source_file(&shown, &text, &mut findings);
+        sources.push(text);
     }
+    let path = root().join("docs/hazards.md");
+    let document =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    findings.extend(hazards::findings(
+        &document,
+        sources.iter().map(String::as_str),
+    ));
     manifests(&mut findings)?;
     ensure!(
         findings.is_empty(),
