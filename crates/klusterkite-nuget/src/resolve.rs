@@ -16,6 +16,7 @@
 //! returns what to fetch ([`Outcome::Incomplete`]). Fetch it all at once and call again.
 
 mod catalog;
+mod cycle;
 mod decide;
 mod problem;
 mod report;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::Catalog;
+use super::cycle::cycles;
 use super::problem::ResolveError;
 use super::walk::{Decisions, EdgeState, TooLarge, Walk, walk};
 use super::{Need, PackageFeed, ResolveLimits};
@@ -40,7 +41,7 @@ pub(super) fn decide<F: PackageFeed>(
         }
         // The first walk follows every version, so it meets every cycle.
         if is_first {
-            let cycles = cycles(&walk);
+            let cycles = cycles(&walk, limits, &mut steps)?;
             if !cycles.is_empty() {
                 return Err(Stop::Failed(cycles));
             }
@@ -137,78 +138,4 @@ fn force_vanished(walk: &Walk, decisions: &mut Decisions) -> bool {
         }
     }
     found
-}
-
-/// Lists the packages that need themselves.
-fn cycles(walk: &Walk) -> Vec<ResolveError> {
-    let closing = walk
-        .edges
-        .iter()
-        .filter(|edge| matches!(edge.state, EdgeState::Cycle));
-    let along = closing.map(|edge| {
-        let chain = walk.chain(edge.from);
-        let mut ids: Vec<PackageId> = chain.map(|node| node.id.clone()).collect();
-        ids.reverse();
-        let start = ids.iter().position(|id| *id == edge.id);
-        ids.drain(..start.unwrap_or_default());
-        ids
-    });
-    let mut cycles: BTreeSet<Vec<PackageId>> = along.map(rotated).collect();
-    if cycles.is_empty() {
-        // Nodes are shared between paths, so a cycle can close without being on one path.
-        cycles.extend(shared_cycle(walk).map(rotated));
-    }
-    cycles
-        .into_iter()
-        .map(|packages| ResolveError::Cycle { packages })
-        .collect()
-}
-
-/// Starts a cycle at its lowest id: the same cycle is found from several sides.
-fn rotated(mut ids: Vec<PackageId>) -> Vec<PackageId> {
-    let lowest = ids.iter().enumerate().min_by_key(|(_, id)| *id);
-    let lowest = lowest.map_or(0, |(index, _)| index);
-    ids.rotate_left(lowest);
-    ids
-}
-
-/// Finds a cycle of links by a depth-first search without recursion.
-fn shared_cycle(walk: &Walk) -> Option<Vec<PackageId>> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mark {
-        New,
-        Open,
-        Done,
-    }
-    let mut marks = vec![Mark::New; walk.nodes.len()];
-    for start in 0..walk.nodes.len() {
-        if marks[start] != Mark::New {
-            continue;
-        }
-        marks[start] = Mark::Open;
-        let mut stack = vec![(start, 0)];
-        while let Some((index, next)) = stack.last_mut() {
-            let Some(&target) = walk.nodes[*index].links.get(*next) else {
-                marks[*index] = Mark::Done;
-                stack.pop();
-                continue;
-            };
-            *next += 1;
-            match marks[target] {
-                Mark::Done => {}
-                Mark::New => {
-                    marks[target] = Mark::Open;
-                    stack.push((target, 0));
-                }
-                Mark::Open => {
-                    let open = stack.iter().skip_while(|(index, _)| *index != target);
-                    return Some(
-                        open.map(|(index, _)| walk.nodes[*index].id.clone())
-                            .collect(),
-                    );
-                }
-            }
-        }
-    }
-    None
 }

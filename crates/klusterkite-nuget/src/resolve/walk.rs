@@ -62,9 +62,20 @@ pub(super) struct TooLarge {
     pub(super) limit: usize,
 }
 
+impl TooLarge {
+    pub(super) fn check(what: &'static str, actual: usize, limit: usize) -> Result<(), Self> {
+        if actual > limit {
+            return Err(Self { what, limit });
+        }
+        Ok(())
+    }
+}
+
 /// The result of a walk.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
+    /// The ids that the project itself refers to.
+    pub(super) own: Vec<PackageId>,
     pub(super) nodes: Vec<Node>,
     pub(super) edges: Vec<Edge>,
 }
@@ -136,7 +147,10 @@ pub(super) fn walk<F: PackageFeed>(
         numbers: Numbers::default(),
         known: BTreeMap::new(),
         waiting: VecDeque::new(),
-        walk: Walk::default(),
+        walk: Walk {
+            own: references.keys().cloned().collect(),
+            ..Walk::default()
+        },
     };
     let own: Vec<Reference> = references
         .iter()
@@ -165,12 +179,7 @@ impl<F: PackageFeed> Walker<'_, '_, F> {
         let hidden_below = Rc::new(hidden_below);
         for (id, range) in references {
             *self.steps += 1;
-            if *self.steps > self.limits.steps_max {
-                return Err(TooLarge {
-                    what: "references to follow",
-                    limit: self.limits.steps_max,
-                });
-            }
+            TooLarge::check("references to follow", *self.steps, self.limits.steps_max)?;
             let state = if self.is_above(from, id) {
                 EdgeState::Cycle
             } else if hidden.contains(self.numbers.of(id)) {
@@ -251,9 +260,7 @@ impl<F: PackageFeed> Walker<'_, '_, F> {
             ("nodes of the graph", index + 1, self.limits.nodes_max),
             ("packages in a row", depth, self.limits.depth_max),
         ] {
-            if actual > limit {
-                return Err(TooLarge { what, limit });
-            }
+            TooLarge::check(what, actual, limit)?;
         }
         known.push(index);
         nodes.push(Node {
@@ -272,8 +279,11 @@ impl<F: PackageFeed> Walker<'_, '_, F> {
 impl Walk {
     /// Lists a node and those above it, the project excepted.
     pub(super) fn chain(&self, from: Option<usize>) -> impl Iterator<Item = &Node> {
-        let node = |index: Option<usize>| index.map(|index| &self.nodes[index]);
-        std::iter::successors(node(from), move |current| node(current.parent))
+        self.chain_indexes(from).map(|index| &self.nodes[index])
+    }
+
+    pub(super) fn chain_indexes(&self, from: Option<usize>) -> impl Iterator<Item = usize> {
+        std::iter::successors(from, |&index| self.nodes[index].parent)
     }
 
     /// Writes down how a reference is reached.

@@ -1,6 +1,9 @@
 //! What holds for the resolution of any references on any feed.
 
+mod tree;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use klusterkite_nuget::resolve::{
     FeedVersion, Lookup, Need, Outcome, PackageFeed, Resolution, ResolveLimits, resolve,
@@ -26,10 +29,30 @@ const RANGES: &[&str] = &[
 ];
 
 /// Packages `P0`, `P1`, … with their versions and what these need.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Feed {
     packages: BTreeMap<PackageId, Vec<(FeedVersion, Vec<Dependency>)>>,
     fetched: Option<BTreeSet<Need>>,
+}
+
+impl fmt::Debug for Feed {
+    /// Writes a line for each version, so that a failed case can be read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (id, versions) in &self.packages {
+            for (version, dependencies) in versions {
+                let listed = if version.is_listed { "" } else { "!" };
+                write!(f, "\n{id} {}{listed} ->", version.version)?;
+                for Dependency { id, range } in dependencies {
+                    write!(
+                        f,
+                        " {id} {};",
+                        range.clone().unwrap_or_else(VersionRange::any)
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Feed {
@@ -206,6 +229,41 @@ proptest! {
                     break;
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_shared_graph_gives_what_the_tree_of_all_paths_gives(
+        references in references(),
+        feed in feed(),
+    ) {
+        let choose = |id: &PackageId, range: &VersionRange| {
+            let all = || feed.packages.get(id).into_iter().flatten().map(|(version, _)| version);
+            let listed = all().filter(|version| version.is_listed || range.float().is_none());
+            let listed = range.best_match(listed.map(|version| &version.version));
+            let any = || range.best_match(all().map(|version| &version.version));
+            listed.or_else(any).cloned()
+        };
+        let needs = |id: &PackageId, version: &Version| {
+            let versions = feed.packages.get(id).into_iter().flatten();
+            let found = versions.filter(|(known, _)| known.version == *version);
+            let needs = found.flat_map(|(_, dependencies)| dependencies);
+            needs
+                .filter_map(|needed| Some((needed.id.clone(), needed.range.clone()?)))
+                .collect()
+        };
+        let project = references.clone().into_iter().collect();
+        let expected = tree::resolve(project, choose, needs);
+        let found = match run(&references, &feed) {
+            Outcome::Resolved(resolution) => {
+                let packages = resolution.packages.into_iter();
+                tree::Answer::Versions(packages.map(|(id, package)| (id, package.version)).collect())
+            }
+            Outcome::Failed(errors) if errors[0].code() == Some("NU1108") => tree::Answer::Cycle,
+            _ => tree::Answer::Conflict,
+        };
+        if expected != tree::Answer::Nothing {
+            prop_assert_eq!(found, expected);
         }
     }
 }
