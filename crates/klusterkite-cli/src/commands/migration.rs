@@ -1,3 +1,7 @@
+use std::io::{self, Write as _};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use klusterkite_api::cluster::{Accepted, ClusterState};
 use klusterkite_api::migrations::{
     Migration, MigrationCreate, MigrationLogEntry, MigrationMode, MigrationPlan, NodesRequest,
@@ -13,6 +17,12 @@ use crate::arguments::{FailureArgument, MigrationCommand, SideArgument};
 use crate::context::Context;
 use crate::exit::{Exit, Stop};
 use crate::render;
+
+/// How long a start waits for a manager that reads resources: it takes seconds, a hanging migrator may take longer.
+const BUSY_MAX: Duration = Duration::from_secs(30);
+
+/// Pause between two tries.
+const BUSY_PAUSE: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(command: &MigrationCommand, context: &mut Context) -> anyhow::Result<Exit> {
     match command {
@@ -89,11 +99,7 @@ fn plan(context: &mut Context, request: PlanRequest) -> anyhow::Result<Exit> {
 }
 
 fn start(context: &mut Context, new: &MigrationCreate, watch: bool) -> anyhow::Result<Exit> {
-    let migration: Migration = context
-        .client()?
-        .operation(OperationId::MigrationCreate)
-        .body(new)
-        .send()?;
+    let migration = create_when_idle(context, new)?;
     let sentence = |migration: &Migration| {
         let (from, to) = (
             migration.from_configuration_id,
@@ -110,6 +116,33 @@ fn start(context: &mut Context, new: &MigrationCreate, watch: bool) -> anyhow::R
     }
     context.print(&migration, |migration| sentence(migration) + "\n")?;
     Ok(Exit::Done)
+}
+
+/// Creates a migration; while resources are read, as they are right after the migration before, it waits a little.
+fn create_when_idle(context: &mut Context, new: &MigrationCreate) -> anyhow::Result<Migration> {
+    let begun = Instant::now();
+    let mut is_told = false;
+    loop {
+        let call = context.client()?.operation(OperationId::MigrationCreate);
+        let error = match call.body(new).send() {
+            Ok(migration) => return Ok(migration),
+            Err(error) => error,
+        };
+        let problem = error.problem();
+        let is_busy = problem.is_some_and(|problem| problem.code == "busy");
+        if !is_busy || begun.elapsed() > BUSY_MAX {
+            return Err(error.into());
+        }
+        if !is_told {
+            // There is nobody to tell when stderr is closed.
+            let _ = writeln!(
+                io::stderr(),
+                "waiting until the resources of the cluster have been read"
+            );
+            is_told = true;
+        }
+        thread::sleep(BUSY_PAUSE);
+    }
 }
 
 fn status(context: &mut Context) -> anyhow::Result<Exit> {

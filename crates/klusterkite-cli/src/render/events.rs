@@ -29,7 +29,8 @@ pub fn line(event: &Event) -> String {
         ..
     } = event;
     let name = object.rsplit([':', '/']).next().unwrap_or_default();
-    let named = !name.is_empty() && message.contains(name);
+    let named =
+        message.contains(&format!("`{name}`")) || message.contains(&object.replace(':', " "));
     one_line(&if named || object.is_empty() {
         format!("{at}  {kind}  {message}")
     } else {
@@ -54,6 +55,14 @@ mod tests {
         assert_eq!(
             line("template:hello", "paused"),
             "t  k  template:hello: paused"
+        );
+        assert_eq!(
+            line("migration:1", "migration 1 is completed"),
+            "t  k  migration 1 is completed"
+        );
+        assert_eq!(
+            line("migration:1", "nodes move from configuration 1 to 2"),
+            "t  k  migration:1: nodes move from configuration 1 to 2"
         );
         assert_eq!(line("", "started"), "t  k  started");
     }

@@ -207,6 +207,51 @@ fn a_watched_migration_ends_with_0_when_it_completes_over_a_restart_of_the_manag
 }
 
 #[test]
+fn a_start_waits_until_the_resources_have_been_read() {
+    let tries = AtomicU32::new(0);
+    let manager = Manager::start(move |method, path, _| match (method, path) {
+        ("POST", "/migrations") if tries.fetch_add(1, Ordering::SeqCst) < 2 => {
+            problem(409, "busy", "resources are being read or moved")
+        }
+        ("POST", "/migrations") => Reply::new(201, migration("preparing").to_string()),
+        _ => Reply::new(404, ""),
+    });
+    let ran = manager.run("migration start 2");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
+}
+
+#[test]
+fn a_watched_manual_migration_ends_with_0_at_the_operators_turn() {
+    let manager = Manager::start(|method, path, _| {
+        let mut manual = migration("ready");
+        manual["mode"] = json!("manual");
+        match (method, path) {
+            ("GET", "/migrations/4") => ok(&manual),
+            ("GET", "/cluster/state") => {
+                let mut state = cluster(Some("nodesUpdated"));
+                state["migration"] = manual;
+                state["operations"] =
+                    json!([{ "id": "migrateResources", "allowed": true, "recommended": true }]);
+                ok(&state)
+            }
+            ("GET", path) if path.starts_with("/events?") => {
+                ok(&json!({ "items": [], "total": 0 }))
+            }
+            _ => Reply::new(404, ""),
+        }
+    });
+    let ran = manager.run("migration watch 4");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let last = ran.out.lines().last().unwrap_or_default();
+    assert!(
+        last.contains("klusterkite migration resources") && last.contains("(next)"),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
 fn a_watched_migration_that_does_not_complete_ends_with_8_and_the_reason() {
     for (state, expected) in [
         ("paused", "migration 4 is paused: hello never became ready"),
