@@ -104,9 +104,20 @@ impl Config {
         let config = read_all(&mut read);
         match config {
             Some(config) if read.errors.is_empty() => Ok(config),
-            _ => Err(read.errors),
+            _ => {
+                // What is missing may stand there misspelt.
+                let unknown = read.unknown_keys();
+                read.errors
+                    .extend(unknown.iter().map(|key| meaningless(key)));
+                Err(read.errors)
+            }
         }
     }
+}
+
+/// Says that a key is known to nobody here.
+pub(crate) fn meaningless(key: &str) -> String {
+    format!("`{key}` means nothing to this version")
 }
 
 fn merge(

@@ -21,7 +21,7 @@ use klusterkite_wire::start::{
 };
 use rustix::process::{getpid, set_child_subreaper};
 
-use crate::config::{Config, variable_of};
+use crate::config::{Config, meaningless, variable_of};
 use crate::console;
 use crate::cycle::{Action, Cycle, Event, Install, Moment, Next, Origin, ReleaseNumber};
 use crate::directory::{Directory, FILE_MODE, Identity, SECRET_MODE};
@@ -98,6 +98,21 @@ struct Launcher {
     exit: Option<bool>,
 }
 
+/// Says at the start which files are not there that are needed on a bad day: they may still come.
+fn say_missing_files(config: &Config) {
+    for (key, path) in [
+        ("fallbackConfiguration", &config.fallback),
+        ("feedCredentialFile", &config.feed_credential_file),
+    ] {
+        if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
+            console::warn(format_args!(
+                "configuration: `{key}` names `{}`, which does not exist yet",
+                path.display()
+            ));
+        }
+    }
+}
+
 /// A running node and what belongs to its run.
 struct Node {
     host: Host,
@@ -113,10 +128,9 @@ impl Launcher {
         signals::unblock().context("cannot unblock signals")?;
         console::start(config.log).context("cannot start a thread")?;
         for key in &config.unknown_keys {
-            console::warn(format_args!(
-                "configuration: `{key}` means nothing to this version"
-            ));
+            console::warn(format_args!("configuration: {}", meaningless(key)));
         }
+        say_missing_files(&config);
         set_child_subreaper(Some(getpid())).context("cannot adopt orphaned processes")?;
         let directory = Directory::open(&config.working_directory)?;
         let identity = directory.identity()?;

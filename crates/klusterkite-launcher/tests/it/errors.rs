@@ -28,6 +28,12 @@ fn a_garbage_configuration_names_every_error_and_exits_with_2() {
     ] {
         assert!(error.contains(&format!("`{key}`")), "{key}: {error}");
     }
+    let (code, error) = run("nodeManagrUrl = \"http://127.0.0.1:1\"");
+    assert_eq!(code, Some(2));
+    assert!(
+        error.contains("`nodeManagrUrl` means nothing to this version"),
+        "{error}"
+    );
     let (code, error) = run("a = [");
     assert_eq!(code, Some(2));
     assert!(error.contains("config.hocon"), "{error}");
@@ -40,6 +46,25 @@ fn a_garbage_configuration_names_every_error_and_exits_with_2() {
             .unwrap()
             .contains("does not exist")
     );
+}
+
+#[test]
+fn files_for_a_bad_day_that_are_not_there_are_said_at_the_start() {
+    let mut container = Container::new();
+    container.answer_with(&container.release(1, ""));
+    let mut command = container.command();
+    command
+        .env(
+            "KLUSTERKITE_FALLBACK_CONFIGURATION",
+            "/nowhere/fallback.json",
+        )
+        .env("KLUSTERKITE_FEED_CREDENTIAL_FILE", "/nowhere/key.json");
+    container.launch_by(command);
+    for name in ["/nowhere/fallback.json", "/nowhere/key.json"] {
+        container.wait_for_log(&format!("`{name}`, which does not exist yet"));
+    }
+    container.wait_for_log("cannot install");
+    container.stop();
 }
 
 #[test]
