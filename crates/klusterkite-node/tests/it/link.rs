@@ -186,6 +186,44 @@ fn an_order_goes_to_the_node_and_its_answer_and_bye_to_the_manager() {
 }
 
 #[test]
+fn garbage_from_a_manager_is_passed_over_and_its_next_order_is_obeyed() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let token = directory.path().join("node-token");
+        std::fs::write(&token, "secret\n").unwrap();
+        let (listener, url) = listen().await;
+        let (_link, mut events) =
+            Link::start(settings(vec![url], &token), report(ReportedStatus::Ready));
+        let (mut manager, _) = Manager::welcome(&listener).await;
+        for frame in [
+            Message::text(""),
+            Message::text("\u{0}{{"),
+            Message::text("[".repeat(50_000)),
+            Message::text(r#"{"type":"dance"}"#),
+            Message::text(r#"{"type":"order","id":"x"}"#),
+            Message::text(r#"{"type":"lease","leaseSeconds":-1,"seq":1e99}"#),
+            Message::binary(vec![0xff; 1000]),
+        ] {
+            manager.socket.send(frame).await.unwrap();
+        }
+        manager
+            .send(&ManagerMessage::Order(Box::new(order(1))))
+            .await;
+        let event = events.recv().await.unwrap();
+        assert_eq!(event, LinkEvent::Order(Box::new(order(1))));
+
+        // A frame beyond the limit ends the link, and the node comes back.
+        let _ = manager
+            .socket
+            .send(Message::text("x".repeat(32 << 20)))
+            .await;
+        drop(manager);
+        let (_manager, hello) = Manager::welcome(&listener).await;
+        assert_eq!(hello.last_order_id, Some(OrderId(1)));
+    });
+}
+
+#[test]
 fn the_token_is_waited_for_and_read_again_after_a_refusal() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
