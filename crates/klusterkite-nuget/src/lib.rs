@@ -4,6 +4,13 @@
 //! [`std::io::Seek`], documents from text. Everything that comes from outside is bounded by a
 //! named constant or by [`Limits`], and a malformed input is an [`Error`], never a panic.
 //!
+//! - [`PackageId`], [`Version`], [`VersionRange`], [`Framework`], [`RidGraph`]: names and orders;
+//! - [`Package`], [`PackageBuilder`], [`Nuspec`]: packages, read and written;
+//! - [`select_assets`]: the files of a package that a node uses, [`FrameworkAssets`]: those that a
+//!   .NET project uses;
+//! - [`resolve`]: which versions a project gets of all that it needs;
+//! - [`v3`]: documents of feeds.
+//!
 //! The rules are those of the real NuGet clients, also where they differ from semantic
 //! versioning; the conformance vectors of the test suite are answers of the real engine.
 

@@ -99,10 +99,8 @@ impl Ids {
     }
 
     fn is_subset(&self, other: &Self) -> bool {
-        let words = self.0.iter().enumerate();
-        words
-            .into_iter()
-            .all(|(index, word)| word & !other.0.get(index).copied().unwrap_or_default() == 0)
+        let mut words = self.0.iter().enumerate();
+        words.all(|(index, word)| word & !other.0.get(index).copied().unwrap_or_default() == 0)
     }
 }
 

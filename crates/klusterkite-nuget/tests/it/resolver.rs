@@ -113,8 +113,8 @@ fn dependency(ids: std::ops::Range<usize>) -> impl Strategy<Value = Dependency> 
     })
 }
 
-/// Feeds of six packages and a chance of a seventh that does not exist. In half of them packages
-/// need only higher numbers, so that there are no circles.
+/// Feeds of six packages in some versions and a chance of a seventh that does not exist. In half
+/// of them packages need only higher numbers, so that there are no circles.
 fn feed() -> impl Strategy<Value = Feed> {
     any::<bool>().prop_flat_map(|acyclic| {
         let packages: Vec<_> = (0..6)
@@ -123,25 +123,52 @@ fn feed() -> impl Strategy<Value = Feed> {
                 vec((1..5_u32, any::<bool>(), vec(dependency(ids), 0..4)), 1..4)
             })
             .collect();
-        packages.prop_map(|packages| {
-            let packages = packages.into_iter().enumerate();
-            let packages = packages.map(|(number, versions)| {
-                let mut seen = BTreeSet::new();
-                let versions = versions
-                    .into_iter()
-                    .filter(|(major, ..)| seen.insert(*major));
-                let versions = versions.map(|(major, is_listed, dependencies)| {
-                    let version = Version::new(major, 0, 0);
-                    (FeedVersion { version, is_listed }, dependencies)
-                });
-                (id(number), versions.collect())
-            });
-            Feed {
-                packages: packages.collect(),
-                fetched: None,
-            }
-        })
+        packages.prop_map(to_feed)
     })
+}
+
+/// Feeds of eight packages in four versions each that have all that is needed. Most packages need
+/// only higher numbers.
+fn complete_feed() -> impl Strategy<Value = Feed> {
+    let back = prop_oneof![9 => Just(false), 1 => Just(true)];
+    back.prop_flat_map(|back| {
+        let packages: Vec<_> = (0..8_usize)
+            .map(|number| {
+                let lowest = if back { 0 } else { number + 1 };
+                let count_max = if number == 7 { 0 } else { 3 };
+                // The last package needs nothing; its range of ids is not used.
+                let ids = lowest.min(7)..8;
+                let version = (any::<bool>(), vec(dependency(ids), 0..=count_max));
+                vec(version, 4..=4).prop_map(|versions| {
+                    let versions = (1..).zip(versions);
+                    versions
+                        .map(|(major, (is_listed, needs))| (major, is_listed, needs))
+                        .collect()
+                })
+            })
+            .collect();
+        packages.prop_map(to_feed)
+    })
+}
+
+/// Makes a feed of the packages' versions: major number, whether it is listed, what it needs.
+fn to_feed(packages: Vec<Vec<(u32, bool, Vec<Dependency>)>>) -> Feed {
+    let packages = packages.into_iter().enumerate();
+    let packages = packages.map(|(number, versions)| {
+        let mut seen = BTreeSet::new();
+        let versions = versions
+            .into_iter()
+            .filter(|(major, ..)| seen.insert(*major));
+        let versions = versions.map(|(major, is_listed, dependencies)| {
+            let version = Version::new(major, 0, 0);
+            (FeedVersion { version, is_listed }, dependencies)
+        });
+        (id(number), versions.collect())
+    });
+    Feed {
+        packages: packages.collect(),
+        fetched: None,
+    }
 }
 
 fn references() -> impl Strategy<Value = BTreeMap<PackageId, VersionRange>> {
@@ -235,7 +262,7 @@ proptest! {
     #[test]
     fn the_shared_graph_gives_what_the_tree_of_all_paths_gives(
         references in references(),
-        feed in feed(),
+        feed in complete_feed(),
     ) {
         let choose = |id: &PackageId, range: &VersionRange| {
             let all = || feed.packages.get(id).into_iter().flatten().map(|(version, _)| version);
