@@ -9,13 +9,13 @@ use klusterkite_store::rows::EventRow;
 use klusterkite_store::{Change, Store};
 use klusterkite_wire::LeaderEpoch;
 use klusterkite_wire::link::Members;
-use tokio::sync::{Notify, RwLock, RwLockReadGuard, broadcast, watch};
+use tokio::sync::{Notify, OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, broadcast, watch};
 
 use crate::clock::{Clock, wall_clock};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::feed::Feed;
-use crate::state::{Draft, State};
+use crate::state::{Decision, Draft, State};
 
 /// How many events a slow reader of the stream may be behind before it has to page the history.
 const EVENTS_BEHIND_MAX: usize = 1024;
@@ -29,7 +29,7 @@ struct Inner {
     clock: Clock,
     store: Store,
     epoch: LeaderEpoch,
-    state: RwLock<State>,
+    state: Arc<RwLock<State>>,
     nudge: Notify,
     events: broadcast::Sender<EventRow>,
     members: watch::Sender<Arc<Members>>,
@@ -48,7 +48,7 @@ impl Cluster {
             clock,
             store,
             epoch,
-            state: RwLock::new(state),
+            state: Arc::new(RwLock::new(state)),
             nudge: Notify::new(),
             events: broadcast::channel(EVENTS_BEHIND_MAX).0,
             members: watch::channel(Arc::default()).0,
@@ -95,36 +95,51 @@ impl Cluster {
         &self,
         decide: impl FnOnce(&mut Draft<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let mut state = self.0.state.write().await;
+        let mut state = Arc::clone(&self.0.state).write_owned().await;
         let mut draft = Draft::new(&state, self.now());
         let decided = decide(&mut draft)?;
-        let changes = draft.changes;
-        if changes.is_empty() {
+        let decision = draft.decided();
+        if decision.changes.is_empty() {
+            apply(decision, &mut state);
             return Ok(decided);
         }
-        self.0.store.commit(self.0.epoch, &changes).await?;
-        let mut events = Vec::new();
-        for change in changes {
-            if let Change::EventAppend(event) = &change {
-                tracing::info!(
-                    kind = event.kind,
-                    object = event.object,
-                    "{}",
-                    event.message
-                );
-                events.push(event.clone());
-            }
-            state
-                .apply(change)
-                .expect("the decision put only releases that it had typed itself");
+        let cluster = self.clone();
+        // A task of its own: a caller who goes away in the middle must not leave a commit without its effect.
+        let carried_out = tokio::spawn(async move { cluster.carry_out(state, decision).await });
+        match carried_out.await {
+            Ok(carried_out) => carried_out?,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return Err(ends()),
         }
+        Ok(decided)
+    }
+
+    async fn carry_out(
+        &self,
+        mut state: OwnedRwLockWriteGuard<State>,
+        decision: Decision,
+    ) -> Result<(), Fault> {
+        self.0.store.commit(self.0.epoch, &decision.changes).await?;
+        let events = decision.changes.iter().filter_map(|change| match change {
+            Change::EventAppend(event) => Some(event.clone()),
+            _ => None,
+        });
+        let events: Vec<EventRow> = events.collect();
+        apply(decision, &mut state);
         drop(state);
         for event in events {
+            let EventRow {
+                kind,
+                object,
+                message,
+                ..
+            } = &event;
+            tracing::info!(kind, object, "{message}");
             // Nobody listens: the history has it.
             let _ = self.0.events.send(event);
         }
         self.0.nudge.notify_one();
-        Ok(decided)
+        Ok(())
     }
 
     /// Changes what only the leader knows.
@@ -155,6 +170,19 @@ impl Cluster {
     /// Publishes the list of ready nodes.
     pub(crate) fn members_publish(&self, members: Members) {
         self.0.members.send_replace(Arc::new(members));
+    }
+}
+
+fn apply(decision: Decision, state: &mut State) {
+    decision
+        .apply(state)
+        .expect("the decision put only releases that it had typed itself");
+}
+
+fn ends() -> Fault {
+    Fault::Unavailable {
+        code: "ends",
+        message: "the manager ends".to_owned(),
     }
 }
 

@@ -39,6 +39,10 @@ pub struct Config {
     pub lease_minimum: Duration,
     /// Part of the nodes whose loss within one lease holds all voluntary acts (`MassFailurePart`, 0.2).
     pub mass_failure_part: f64,
+    /// How long reading the resources of one migrator template may take (`ResourceReadTimeout`, 5 min).
+    pub read_timeout: Duration,
+    /// How long an executor may take for one move, whatever limits it has itself (`ResourceMoveTimeout`, 24 h).
+    pub move_timeout: Duration,
     /// The node that this manager is; absent when it runs outside a node.
     pub own: Option<OwnNode>,
 }
@@ -104,6 +108,8 @@ impl Config {
             failover_lease: duration("FailoverLease", 120)?,
             lease_minimum: duration("LeaseMinimum", 10)?,
             mass_failure_part,
+            read_timeout: duration("ResourceReadTimeout", 300)?,
+            move_timeout: duration("ResourceMoveTimeout", 24 * 3600)?,
             own: own_node(&section)?,
         })
     }

@@ -25,9 +25,6 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 
-/// Longest time for reading all resources of a template; single calls have limits of their own in the executor.
-const DESCRIBE_TIMEOUT: Duration = Duration::from_mins(5);
-
 /// How long an executor may take to end after its stdin closed, before it is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -37,6 +34,8 @@ pub struct Executors {
     directory: PathBuf,
     credential_file: Option<PathBuf>,
     runtime: Runtime,
+    read_timeout: Duration,
+    move_timeout: Duration,
 }
 
 /// Why a call of an executor gave no result.
@@ -65,6 +64,8 @@ impl Executors {
             directory: config.data.join("executors"),
             credential_file: config.feed_credential_file.clone(),
             runtime: config.runtime(),
+            read_timeout: config.read_timeout,
+            move_timeout: config.move_timeout,
         }
     }
 
@@ -98,16 +99,16 @@ impl Executors {
     ) -> Result<Vec<DescribedMigrator>> {
         let mut executor = self.start(release, template).await?;
         let described = timeout(
-            DESCRIBE_TIMEOUT,
+            self.read_timeout,
             executor.call("describe", json!({}), |_| {}),
         )
         .await;
         executor.end().await;
-        let late = || anyhow!("reading took longer than {} s", DESCRIBE_TIMEOUT.as_secs());
+        let late = || anyhow!("reading took longer than {} s", self.read_timeout.as_secs());
         Ok(described.map_err(|_| late())??)
     }
 
-    /// Moves one resource. The executor limits the time.
+    /// Moves one resource. The executor limits the time; one that hangs itself is ended.
     pub async fn migrate(
         &self,
         release: &Release,
@@ -117,9 +118,10 @@ impl Executors {
     ) -> Result<MigrateResult, CallError> {
         let mut executor = self.start(release, template).await?;
         let params = serde_json::to_value(params).map_err(anyhow::Error::from)?;
-        let moved = executor.call("migrate", params, said).await;
+        let moved = timeout(self.move_timeout, executor.call("migrate", params, said)).await;
         executor.end().await;
-        moved
+        let late = || anyhow!("moving took longer than {} s", self.move_timeout.as_secs());
+        moved.map_err(|_| late())?
     }
 
     /// Removes the directories of releases that no migration needs any more.

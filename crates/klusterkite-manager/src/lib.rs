@@ -21,6 +21,7 @@ pub mod link;
 pub mod migrations;
 pub mod nodes;
 pub mod operations;
+pub mod orders;
 pub mod pins;
 mod progress;
 pub mod rollout;

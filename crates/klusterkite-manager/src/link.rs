@@ -66,18 +66,13 @@ impl Link {
         };
         match self.cluster.node_hello(&self.id, *hello, session).await {
             Ok(messages) => {
-                for message in messages {
-                    self.send(&message).await?;
-                }
+                let ended = self.serve(incarnation, &watch, messages, queue).await;
+                self.cluster.node_disconnected(&self.id, incarnation).await;
+                ended
             }
-            Err(Fault::Conflict { code: "fenced", .. }) => {
-                return self.send(&ManagerMessage::Fenced).await;
-            }
-            Err(fault) => return self.close(&fault.to_string()).await,
+            Err(Fault::Conflict { code: "fenced", .. }) => self.send(&ManagerMessage::Fenced).await,
+            Err(fault) => self.close(&fault.to_string()).await,
         }
-        let ended = self.serve(incarnation, &watch, queue).await;
-        self.cluster.node_disconnected(&self.id, incarnation).await;
-        ended
     }
 
     async fn hello(&mut self) -> Result<Box<Hello>, String> {
@@ -96,8 +91,12 @@ impl Link {
         &mut self,
         incarnation: Incarnation,
         watch: &[String],
+        first: Vec<ManagerMessage>,
         mut queue: mpsc::Receiver<ManagerMessage>,
     ) -> Result<(), String> {
+        for message in first {
+            self.send(&message).await?;
+        }
         let mut members = self.cluster.members();
         members.mark_changed();
         loop {
@@ -114,7 +113,7 @@ impl Link {
                             return Ok(());
                         }
                     }
-                    // The session was replaced by a newer link of the same incarnation.
+                    // The session was replaced by a newer link of the same incarnation, or its lease ended.
                     None => return Ok(()),
                 },
                 changed = members.changed(), if !watch.is_empty() => {

@@ -8,14 +8,20 @@ mod moving;
 mod planning;
 mod view;
 
+use std::time::Duration;
+
+use klusterkite_core::plan::compatibility::restart_reason;
 use klusterkite_core::plan::migration::{MigrationContext, MigrationState, Next, next};
 use klusterkite_core::plan::resources::{ResourceMove, Side};
 use klusterkite_core::plan::rollout::StopReason;
 use klusterkite_core::reason::Refusal;
 use klusterkite_core::release::Release;
 use klusterkite_store::Change;
-use klusterkite_store::rows::{MigrationLogRow, MigrationRow, OrderRow, OrderRowKind};
+use klusterkite_store::rows::{
+    MigrationLogRow, MigrationRow, NodeRow, NodeRun, OrderRow, OrderRowKind,
+};
 use klusterkite_wire::ConfigurationId;
+use tokio::task::JoinHandle;
 
 use crate::cluster::Cluster;
 use crate::fault::Fault;
@@ -75,7 +81,7 @@ impl<'a> Ends<'a> {
         MigrationContext {
             active: self.active(state),
             obsolete_nodes: obsolete_nodes(state),
-            busy: state.volatile.busy.is_some(),
+            busy: state.busy_with().is_some(),
             paused: self.migration.state == "paused",
             preparing: self.migration.state == "preparing",
         }
@@ -83,15 +89,35 @@ impl<'a> Ends<'a> {
 }
 
 /// Tells whether some node does not run the Active configuration, or has just been told to and is not stable yet.
+///
+/// Computed when asked: between a switch of the Active configuration and the next plan it is right, too.
 pub(crate) fn obsolete_nodes(state: &State) -> bool {
     let moving = |order: &OrderRow| {
         let reason = match &order.kind {
             OrderRowKind::Stop { reason, .. } => *reason,
             OrderRowKind::Prefetch { .. } => return false,
         };
-        order.state.is_open() && matches!(reason, StopReason::Update | StopReason::TemplateRemoved)
+        matches!(reason, StopReason::Update | StopReason::TemplateRemoved)
     };
-    !state.volatile.obsolete.is_empty() || state.orders.values().any(moving)
+    let is_obsolete = |row: &NodeRow| {
+        row.run
+            .as_ref()
+            .is_some_and(|run| obsolete(state, row, run))
+    };
+    state.orders.open().any(moving) || state.nodes.values().any(is_obsolete)
+}
+
+fn obsolete(state: &State, row: &NodeRow, run: &NodeRun) -> bool {
+    let Some(active) = state.active() else {
+        return true;
+    };
+    if run.configuration_id == active.id {
+        return false;
+    }
+    let release = state.releases.get(&run.configuration_id);
+    release.is_none_or(|release| {
+        restart_reason(release, active, &run.template, &row.runtime).is_some()
+    })
 }
 
 /// Appends a line to the log of a migration.
@@ -110,6 +136,9 @@ pub(crate) fn log(draft: &mut Draft<'_>, migration_id: i64, kind: &str, message:
     };
     draft.put(Change::MigrationLogAppend(row));
 }
+
+/// After a bug in reading or moving, resources are read again after this time.
+const AFTER_A_BUG: Duration = Duration::from_secs(10);
 
 /// What the loop does next for resources and migration.
 enum Task {
@@ -130,23 +159,62 @@ impl Cluster {
             Task::Nothing => Ok(()),
             Task::Read(releases) => {
                 let cluster = self.clone();
-                tokio::spawn(async move { cluster.resources_read(releases).await });
+                self.while_busy(async move { cluster.resources_read(releases).await });
                 Ok(())
             }
             Task::Move(planned) => {
                 let cluster = self.clone();
                 let (planned, release) = *planned;
-                tokio::spawn(async move { cluster.resource_move(planned, release).await });
+                self.while_busy(async move { cluster.resource_move(planned, release).await });
                 Ok(())
             }
-            Task::Switch(side) => {
-                self.transact(|draft| switch_nodes(draft, side, "manager"))
-                    .await
+            Task::Switch(_) | Task::End(_) | Task::Turn(_) => {
+                self.transact(decide_again).await
             }
-            Task::End(side) => self.migration_end(side, "manager").await.map(|_| ()),
-            Task::Turn(reason) => self.transact(|draft| turn_back(draft, &reason)).await,
         }
     }
+
+    /// Runs in the background what the cluster was marked busy with. However it ends, also by a bug, the
+    /// cluster is not busy with it any more (B24), and reads its resources again.
+    pub(crate) fn while_busy<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<Option<T>> {
+        let (cluster, work) = (self.clone(), tokio::spawn(work));
+        tokio::spawn(async move {
+            match work.await {
+                Ok(done) => Some(done),
+                Err(error) => {
+                    let after = cluster.now() + AFTER_A_BUG;
+                    let what = cluster
+                        .remember(|state| {
+                            state.volatile.moves.clear();
+                            state.volatile.recheck_at = Some(after);
+                            state.volatile.executor_deaths += 1;
+                            state.volatile.busy.take()
+                        })
+                        .await;
+                    let what = what.map_or_else(String::new, |busy| busy.what);
+                    tracing::error!("{what} ended by a bug, report this: {error}");
+                    None
+                }
+            }
+        })
+    }
+}
+
+/// Carries out what an automatic migration does next, as the state is now: an operator may have been faster.
+fn decide_again(draft: &mut Draft<'_>) -> Result<(), Fault> {
+    let reason = match automatic(draft.state) {
+        Task::Switch(side) => match switch_nodes(draft, side, "manager") {
+            Err(Fault::Refused(reason)) => reason,
+            switched => return switched,
+        },
+        Task::End(side) => return calls::end(draft, side, "manager").map(|_| ()),
+        Task::Turn(reason) => reason,
+        Task::Nothing | Task::Read(_) | Task::Move(_) => return Ok(()),
+    };
+    turn_back(draft, &reason)
 }
 
 /// Chooses the next task and marks the cluster as busy with it.
@@ -155,10 +223,12 @@ fn next_task(state: &mut State, now: klusterkite_core::time::Timestamp) -> Task 
         return Task::Nothing;
     }
     let due = state.volatile.recheck_at.is_some_and(|at| at <= now);
-    if state.volatile.recheck || due {
+    let releases = releases_to_read(state);
+    let is_unread = |release: &Release| !state.volatile.readings.contains_key(&release.id);
+    let is_held = state.volatile.recheck_at.is_some() && !due;
+    if state.volatile.recheck || due || (!is_held && releases.iter().any(is_unread)) {
         state.volatile.recheck = false;
         state.volatile.recheck_at = None;
-        let releases = releases_to_read(state);
         state.volatile.busy = Some(Busy {
             what: "reading resources".to_owned(),
             moves: false,
@@ -287,9 +357,7 @@ pub(crate) fn switch_nodes(draft: &mut Draft<'_>, side: Side, actor: &str) -> Re
     coming.revision += 1;
     draft.put(Change::ConfigurationPut(leaving));
     draft.put(Change::ConfigurationPut(coming));
-    for template in state.gates.keys() {
-        draft.put(Change::GateDelete(template.clone()));
-    }
+    draft.gates_forget();
     let message = format!("nodes move from configuration {from} to {to}");
     log(draft, migration.id, "nodesStarted", &message);
     draft.event(
@@ -334,10 +402,8 @@ fn turn_back(draft: &mut Draft<'_>, reason: &Refusal) -> Result<(), Fault> {
         )
     };
     draft.put(Change::MigrationPut(row));
-    for template in draft.state.gates.keys() {
-        if goes_back {
-            draft.put(Change::GateDelete(template.clone()));
-        }
+    if goes_back {
+        draft.gates_forget();
     }
     let message = format!("migration {id} {what}: {}", reason.message);
     log(draft, id, kind, &message);

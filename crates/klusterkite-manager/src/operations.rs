@@ -5,7 +5,7 @@ use klusterkite_api::nodes::NodeRequest;
 use klusterkite_core::plan::rollout::StopReason;
 use klusterkite_core::reason::{Operation, ReasonCode, Refusal};
 use klusterkite_store::Change;
-use klusterkite_store::rows::{NodeRow, OrderRowKind, RequestRow};
+use klusterkite_store::rows::{NodeRow, RequestRow};
 use klusterkite_wire::NodeId;
 
 use crate::cluster::Cluster;
@@ -54,6 +54,10 @@ impl Cluster {
             stoppable(draft.state, node)?;
             let run = node.run.as_ref().expect("a stoppable node runs");
             let incarnation = run.incarnation;
+            // What is waiting already is not taken back by the way: a drain restarts, too.
+            let before = draft.state.requests.get(id);
+            let drain = drain || before.is_some_and(|before| before.drain);
+            let force = force || before.is_some_and(|before| before.force);
             draft.put(Change::RequestPut(RequestRow {
                 node_id: id.clone(),
                 drain,
@@ -150,18 +154,10 @@ fn stoppable(state: &State, node: &NodeRow) -> Result<(), Refusal> {
         let message = format!("nothing runs in the container of node `{id}`");
         return Err(Refusal::new(ReasonCode::NothingChanges, message).with("node", id));
     }
-    let mut orders = state
-        .orders
-        .values()
-        .filter(|order| order.node_id == *id && order.state.is_open());
-    let stop = orders.find_map(|order| match &order.kind {
-        OrderRowKind::Stop { reason, .. } => Some(*reason),
-        OrderRowKind::Prefetch { .. } => None,
-    });
-    match stop {
+    match state.orders.stop_of(id) {
         None => Ok(()),
-        Some(reason) => {
-            let why = if reason == StopReason::Drain {
+        Some(stop) => {
+            let why = if stop.reason == StopReason::Drain {
                 "drains"
             } else {
                 "is being replaced"

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use klusterkite_core::plan::rollout::{Act, Outcome};
-use klusterkite_store::Change;
 use klusterkite_store::rows::{GateRow, OrderRowKind};
 use klusterkite_wire::TemplateCode;
 
@@ -37,8 +36,7 @@ pub(crate) fn count(state: &mut State, now: klusterkite_core::time::Timestamp, h
 
 /// Returns the templates that are being updated: nodes were told to become them.
 fn moving(state: &State) -> BTreeSet<TemplateCode> {
-    let open = state.orders.values().filter(|order| order.state.is_open());
-    let targets = open.filter_map(|order| match &order.kind {
+    let targets = state.orders.open().filter_map(|order| match &order.kind {
         OrderRowKind::Stop { target, .. } => target.as_ref(),
         OrderRowKind::Prefetch { .. } => None,
     });
@@ -86,24 +84,21 @@ pub(crate) fn stable(state: &State, acts: &[Act]) -> BTreeSet<TemplateCode> {
 pub(crate) fn write(draft: &mut Draft<'_>, stable: &BTreeSet<TemplateCode>) {
     let state = draft.state;
     for (template, left) in &state.volatile.progress {
-        let gate = state.gates.get(template);
-        let stored = gate
-            .and_then(|gate| gate.progress_left_ms)
-            .map(Duration::from_millis);
-        let left = if stable.contains(template) {
+        let gate = draft.gate(template);
+        let is_stable = stable.contains(template);
+        let left = if is_stable {
             whole(state, template)
         } else {
             *left
         };
+        let stored = gate.progress_left_ms.map(Duration::from_millis);
         let is_stored = stored.is_some_and(|stored| stored.abs_diff(left) < STORED_EVERY);
-        if is_stored && !stable.contains(template) {
+        if is_stored && !is_stable {
             continue;
         }
-        draft.put(Change::GatePut(GateRow {
-            template: template.clone(),
-            failed: gate.map_or(0, |gate| gate.failed),
-            reason: gate.and_then(|gate| gate.reason.clone()),
+        draft.gate_put(GateRow {
             progress_left_ms: Some(left.as_millis() as u64),
-        }));
+            ..gate
+        });
     }
 }

@@ -8,8 +8,8 @@ use klusterkite_core::reason::Waiting;
 use klusterkite_core::release::Release;
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::rows::{
-    ClientRow, ConfigurationRow, EventRow, GateRow, MigrationRow, NodeRow, OrderRow, OrderState,
-    RequestRow, RoleRow, TokenRow, UserRow,
+    ClientRow, ConfigurationRow, EventRow, GateRow, MigrationRow, NodeRow, RequestRow, RoleRow,
+    TokenRow, UserRow,
 };
 use klusterkite_store::{Change, Snapshot};
 use klusterkite_wire::link::ManagerMessage;
@@ -17,6 +17,8 @@ use klusterkite_wire::{
     ConfigurationId, ContainerType, Incarnation, NodeId, OrderId, Runtime, TemplateCode,
 };
 use tokio::sync::mpsc;
+
+use crate::orders::Orders;
 
 /// State of the cluster.
 #[derive(Default)]
@@ -28,7 +30,7 @@ pub struct State {
     /// Node ids, those without a run included.
     pub nodes: BTreeMap<NodeId, NodeRow>,
     /// Open orders, and finished ones about the incarnation that still runs.
-    pub orders: BTreeMap<OrderId, OrderRow>,
+    pub orders: Orders,
     /// What operators asked of nodes.
     pub requests: BTreeMap<NodeId, RequestRow>,
     /// Failure gates.
@@ -77,8 +79,14 @@ pub struct Volatile {
     pub unconfirmed_until: Timestamp,
     /// Containers that asked and got nothing.
     pub waiting: BTreeMap<NodeId, WaitingContainer>,
-    /// Times at which nodes were lost, for the mass-failure brake.
-    pub losses: Vec<Timestamp>,
+    /// Nodes that were lost and are not back, and when, for the mass-failure brake.
+    pub losses: BTreeMap<NodeId, Timestamp>,
+    /// Containers in which nothing runs, and since when this manager knows that.
+    pub away: BTreeMap<NodeId, Timestamp>,
+    /// When what nobody needs any more is looked for again.
+    pub sweep_at: Timestamp,
+    /// Templates whose pause without a migration was told.
+    pub told_paused: BTreeSet<TemplateCode>,
     /// Last reading of resources, by configuration.
     pub readings: BTreeMap<ConfigurationId, Vec<TemplateReading>>,
     /// What runs now: reading or moving resources.
@@ -154,7 +162,7 @@ impl State {
             state.configuration_put(row)?;
         }
         state.nodes = keyed(snapshot.nodes, |row| row.id.clone());
-        state.orders = keyed(snapshot.orders, |row| row.id);
+        state.orders = Orders::from_rows(snapshot.orders);
         state.requests = keyed(snapshot.requests, |row| row.node_id.clone());
         state.gates = keyed(snapshot.gates, |row| row.template.clone());
         state.users = keyed(snapshot.users, |row| row.login.clone());
@@ -186,7 +194,7 @@ impl State {
             .values()
             .filter_map(|node| node.run.as_ref())
             .map(|run| run.status_since);
-        let orders = self.orders.values().map(|order| order.ordered);
+        let orders = self.orders.iter().map(|order| order.ordered);
         runs.chain(orders).max().unwrap_or(0)
     }
 
@@ -201,7 +209,13 @@ impl State {
             Change::NodePut(row) => {
                 self.nodes.insert(row.id.clone(), row);
             }
-            Change::OrderPut(row) => self.order_put(row),
+            Change::OrderPut(row) => {
+                self.last_ids.order = self.last_ids.order.max(row.id.0);
+                let node = self.nodes.get(&row.node_id);
+                let running = node.and_then(|node| node.run.as_ref());
+                let running = running.map(|run| run.incarnation);
+                self.orders.put(row, running);
+            }
             Change::RequestPut(row) => {
                 self.requests.insert(row.node_id.clone(), row);
             }
@@ -216,7 +230,12 @@ impl State {
             }
             Change::MigrationPut(row) => {
                 self.last_ids.migration = self.last_ids.migration.max(row.id);
+                let before = self.migration.take().map(|migration| migration.id);
                 self.migration = row.active.then_some(row);
+                let after = self.migration.as_ref().map(|migration| migration.id);
+                if before != after {
+                    self.volatile.migration_changed(after.is_some());
+                }
             }
             Change::MigrationLogAppend(row) => {
                 self.last_ids.migration_log = self.last_ids.migration_log.max(row.id);
@@ -224,7 +243,8 @@ impl State {
             Change::NodeDelete(id) => {
                 self.nodes.remove(&id);
                 self.requests.remove(&id);
-                self.orders.retain(|_, order| order.node_id != id);
+                self.orders.forget(&id);
+                self.volatile.forget(&id);
             }
             Change::EventsForget(_) => {}
             Change::EventAppend(row) => self.last_ids.event = self.last_ids.event.max(row.id),
@@ -249,16 +269,51 @@ impl State {
         Ok(())
     }
 
-    /// Keeps open orders, and done prefetches as long as the incarnation runs that they are about.
-    fn order_put(&mut self, row: OrderRow) {
-        self.last_ids.order = self.last_ids.order.max(row.id.0);
-        self.orders.insert(row.id, row);
-        let nodes = &self.nodes;
-        self.orders.retain(|_, order| {
-            let node = nodes.get(&order.node_id).and_then(|node| node.run.as_ref());
-            let runs = node.is_some_and(|run| run.incarnation == order.incarnation);
-            order.state.is_open() || (runs && order.state == OrderState::Done)
-        });
+    /// Returns what the manager is busy with: what runs now, or moves that are about to.
+    pub fn busy_with(&self) -> Option<&str> {
+        match &self.volatile.busy {
+            Some(busy) => Some(&busy.what),
+            None if self.volatile.moves.is_empty() => None,
+            None => Some("moving resources"),
+        }
+    }
+}
+
+impl Volatile {
+    /// Forgets what was about the migration before, or about none.
+    fn migration_changed(&mut self, starts: bool) {
+        self.moves.clear();
+        self.executor_deaths = 0;
+        self.recheck = true;
+        if starts {
+            // Its operations wait for a reading of both ends.
+            self.readings.clear();
+        }
+    }
+
+    /// Ends the link of an incarnation that is not the newest one any more, and its lease.
+    pub fn fence(&mut self, id: &NodeId, newest: Incarnation) {
+        // The node has spoken, through its launcher.
+        self.unconfirmed.remove(id);
+        self.losses.remove(id);
+        self.leases.remove(id);
+        let is_old = |session: &Session| session.incarnation < newest;
+        if self.sessions.get(id).is_some_and(is_old)
+            && let Some(session) = self.sessions.remove(id)
+        {
+            // A full or closed queue: the socket is as good as gone, and its next words find no session.
+            let _ = session.sender.try_send(ManagerMessage::Fenced);
+        }
+    }
+
+    /// Forgets a node that has left or is given up; a link that still stands ends.
+    pub fn forget(&mut self, id: &NodeId) {
+        self.sessions.remove(id);
+        self.leases.remove(id);
+        self.unconfirmed.remove(id);
+        self.losses.remove(id);
+        self.prefetch_failures.remove(id);
+        self.obsolete.remove(id);
     }
 }
 
@@ -269,8 +324,40 @@ pub struct Draft<'a> {
     /// Now.
     pub now: Timestamp,
     /// What is going to be committed.
-    pub changes: Vec<Change>,
+    changes: Vec<Change>,
+    /// What the leader remembers once that is committed.
+    memories: Vec<Memory>,
+    /// Gates as they are going to be: one decision may count several failures.
+    gates: BTreeMap<TemplateCode, GateRow>,
     ids: LastIds,
+}
+
+/// Changes what only the leader knows.
+type Memory = Box<dyn FnOnce(&mut Volatile) + Send>;
+
+/// What was decided: changes to commit, and what follows from them.
+#[derive(Default)]
+pub struct Decision {
+    /// What is going to be committed.
+    pub changes: Vec<Change>,
+    memories: Vec<Memory>,
+}
+
+impl Decision {
+    /// Applies what was committed.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a configuration was put that is not one; its decision has to type it before.
+    pub fn apply(self, state: &mut State) -> Result<(), klusterkite_core::Error> {
+        for change in self.changes {
+            state.apply(change)?;
+        }
+        for memory in self.memories {
+            memory(&mut state.volatile);
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Draft<'a> {
@@ -280,8 +367,65 @@ impl<'a> Draft<'a> {
             state,
             now,
             changes: Vec::new(),
+            memories: Vec::new(),
+            gates: BTreeMap::new(),
             ids: state.last_ids,
         }
+    }
+
+    /// Ends the decision.
+    pub fn decided(self) -> Decision {
+        Decision {
+            changes: self.changes,
+            memories: self.memories,
+        }
+    }
+
+    /// Changes what only the leader knows, together with the commit: nobody sees one without the other.
+    pub fn remember(&mut self, memory: impl FnOnce(&mut Volatile) + Send + 'static) {
+        self.memories.push(Box::new(memory));
+    }
+
+    /// Returns the failure gate of a template as it is going to be.
+    pub fn gate(&self, template: &TemplateCode) -> GateRow {
+        let known = self
+            .gates
+            .get(template)
+            .or_else(|| self.state.gates.get(template));
+        known.cloned().unwrap_or_else(|| GateRow {
+            template: template.clone(),
+            failed: 0,
+            reason: None,
+            progress_left_ms: None,
+        })
+    }
+
+    /// Puts a failure gate.
+    pub fn gate_put(&mut self, gate: GateRow) {
+        self.gates.insert(gate.template.clone(), gate.clone());
+        self.put(Change::GatePut(gate));
+    }
+
+    /// Counts a replacement of a template that did not become stable.
+    pub fn gate_failed(&mut self, template: &TemplateCode, reason: &str) {
+        let gate = self.gate(template);
+        self.gate_put(GateRow {
+            failed: gate.failed.saturating_add(1),
+            reason: Some(reason.to_owned()),
+            ..gate
+        });
+    }
+
+    /// Forgets all failures, and gives every update its whole time again.
+    pub fn gates_forget(&mut self) {
+        self.gates.clear();
+        for template in self.state.gates.keys() {
+            self.changes.push(Change::GateDelete(template.clone()));
+        }
+        self.remember(|volatile| {
+            volatile.progress.clear();
+            volatile.told_paused.clear();
+        });
     }
 
     /// Adds a change.

@@ -2,7 +2,7 @@
 
 use klusterkite_api::nodes::{Node, NodeExplanation, NodeOrder, Template};
 use klusterkite_core::plan::rollout::{NodeStatus, StopReason};
-use klusterkite_store::rows::{NodeRow, NodeRun, OrderRowKind};
+use klusterkite_store::rows::{NodeRow, NodeRun};
 use klusterkite_wire::NodeId;
 use klusterkite_wire::time::rfc3339;
 use serde::Serialize;
@@ -143,17 +143,11 @@ fn node(state: &State, row: &NodeRow) -> Option<Node> {
 
 /// Returns the open stop order of a node.
 fn order(state: &State, row: &NodeRow) -> Option<NodeOrder> {
-    let mut open = state
-        .orders
-        .values()
-        .filter(|order| order.node_id == row.id && order.state.is_open());
-    open.find_map(|order| match &order.kind {
-        OrderRowKind::Stop { reason, target } => Some(NodeOrder {
-            reason: text_of(*reason),
-            ordered: rfc3339(order.ordered),
-            next_configuration_id: target.as_ref().map(|target| target.configuration_id),
-        }),
-        OrderRowKind::Prefetch { .. } => None,
+    let stop = state.orders.stop_of(&row.id)?;
+    Some(NodeOrder {
+        reason: text_of(stop.reason),
+        ordered: rfc3339(stop.order.ordered),
+        next_configuration_id: stop.target.map(|target| target.configuration_id),
     })
 }
 

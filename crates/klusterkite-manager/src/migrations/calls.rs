@@ -36,13 +36,6 @@ impl Cluster {
         }
         self.transact(|draft| create(draft, &request, actor))
             .await?;
-        self.remember(|state| {
-            state.volatile.readings.clear();
-            state.volatile.recheck = true;
-            state.volatile.executor_deaths = 0;
-        })
-        .await;
-        self.nudge();
         self.migration_current().await
     }
 
@@ -58,27 +51,27 @@ impl Cluster {
 
     /// Ends the migration at its source, when nothing has moved or everything is back.
     pub async fn migration_cancel(&self, actor: &str) -> Result<Migration, Fault> {
-        allow(&*self.read().await, "cancel")?;
-        self.migration_end(Side::Source, actor).await
+        self.migration_end("cancel", Side::Source, actor).await
     }
 
     /// Ends the migration at its destination.
     pub async fn migration_finish(&self, actor: &str) -> Result<Migration, Fault> {
-        allow(&*self.read().await, "finish")?;
-        self.migration_end(Side::Destination, actor).await
+        self.migration_end("finish", Side::Destination, actor).await
     }
 
-    /// Ends the migration at one end.
-    pub(super) async fn migration_end(&self, side: Side, actor: &str) -> Result<Migration, Fault> {
-        let ended = self.transact(|draft| end(draft, side, actor)).await?;
-        self.remember(|state| {
-            state.volatile.moves.clear();
-            state.volatile.recheck = true;
-        })
-        .await;
-        self.nudge();
-        let state = self.read().await;
-        Ok(migration_view(&state, &ended))
+    async fn migration_end(
+        &self,
+        operation: &str,
+        side: Side,
+        actor: &str,
+    ) -> Result<Migration, Fault> {
+        let ended = self
+            .transact(|draft| {
+                allow(draft.state, operation)?;
+                end(draft, side, actor)
+            })
+            .await?;
+        Ok(migration_view(&*self.read().await, &ended))
     }
 
     /// Holds the migration and the update of nodes.
@@ -88,6 +81,8 @@ impl Cluster {
             let migration = draft.state.migration.clone().ok_or_else(no_migration)?;
             let id = migration.id;
             let message = format!("{actor} paused the migration");
+            // What moves now ends; what was asked for after it does not begin.
+            draft.remember(|volatile| volatile.moves.clear());
             log(draft, id, "paused", &message);
             draft.event("migrationPaused", actor, format!("migration:{id}"), message);
             let state = "paused".to_owned();
@@ -106,9 +101,7 @@ impl Cluster {
     pub async fn migration_resume(&self, actor: &str) -> Result<Accepted, Fault> {
         self.transact(|draft| {
             allow(draft.state, "resume")?;
-            for template in draft.state.gates.keys() {
-                draft.put(Change::GateDelete(template.clone()));
-            }
+            goes_on(draft);
             let Some(migration) = draft.state.migration.clone() else {
                 let message = format!("{actor} resumed the update of nodes");
                 draft.event("updateResumed", actor, "cluster", message);
@@ -132,8 +125,6 @@ impl Cluster {
             Ok(())
         })
         .await?;
-        self.remember(|state| state.volatile.executor_deaths = 0)
-            .await;
         Ok(Accepted {
             message: "it goes on".to_owned(),
         })
@@ -156,9 +147,7 @@ impl Cluster {
                 format!("migration:{id}"),
                 message,
             );
-            for template in draft.state.gates.keys() {
-                draft.put(Change::GateDelete(template.clone()));
-            }
+            goes_on(draft);
             let state = "ready".to_owned();
             let row = MigrationRow {
                 goal: Side::Source,
@@ -170,8 +159,6 @@ impl Cluster {
             Ok(())
         })
         .await?;
-        self.remember(|state| state.volatile.executor_deaths = 0)
-            .await;
         Ok(Accepted {
             message: "the migration goes back to its source".to_owned(),
         })
@@ -209,22 +196,17 @@ impl Cluster {
         self.transact(|draft| {
             allow(draft.state, "migrateResources")?;
             manual(draft.state)?;
-            let id = draft.state.migration.as_ref().ok_or_else(no_migration)?.id;
+            let ends = Ends::of(draft.state).ok_or_else(no_migration)?;
+            let resources = ends.resources(draft.state).ok_or_else(not_read)?;
+            let moves = resources.moves(&asked, ends.context(draft.state))?;
+            draft.remember(|volatile| volatile.moves = moves.into());
+            let id = ends.migration.id;
             let message = format!("{actor} asked to move {count} resources");
             log(draft, id, "resourcesAsked", &message);
             draft.event("resourcesAsked", actor, format!("migration:{id}"), message);
             Ok(())
         })
         .await?;
-        self.remember(|state| {
-            let ends = Ends::of(state).ok_or_else(no_migration)?;
-            let resources = ends.resources(state).ok_or_else(not_read)?;
-            let moves = resources.moves(&asked, ends.context(state))?;
-            state.volatile.moves = moves.into();
-            Ok::<_, Fault>(())
-        })
-        .await?;
-        self.nudge();
         Ok(Accepted {
             message: if count == 1 {
                 "1 resource moves".to_owned()
@@ -238,6 +220,7 @@ impl Cluster {
     pub async fn cluster_recheck(&self, actor: &str) -> Result<Accepted, Fault> {
         self.transact(|draft| {
             allow(draft.state, "recheck")?;
+            draft.remember(|volatile| volatile.recheck = true);
             draft.event(
                 "recheckAsked",
                 actor,
@@ -247,8 +230,6 @@ impl Cluster {
             Ok(())
         })
         .await?;
-        self.remember(|state| state.volatile.recheck = true).await;
-        self.nudge();
         Ok(Accepted {
             message: "all resources are read again".to_owned(),
         })
@@ -269,23 +250,28 @@ impl Cluster {
                 return Err(Refusal::new(ReasonCode::MigrationRuns, message).into());
             }
             allow(draft.state, "migrateResources")?;
+            let idle = super::view::idle(draft.state).ok_or_else(not_read)?;
+            let keys: Vec<_> = asked.iter().map(|(key, _)| key.clone()).collect();
+            let moves = idle.moves(&keys)?;
+            draft.remember(|volatile| volatile.moves = moves.into());
             let message = format!("{actor} asked to repair {count} resources");
             draft.event("resourcesAsked", actor, "cluster", message);
             Ok(())
         })
         .await?;
-        self.remember(|state| {
-            let idle = super::view::idle(state).ok_or_else(not_read)?;
-            let keys: Vec<_> = asked.iter().map(|(key, _)| key.clone()).collect();
-            state.volatile.moves = idle.moves(&keys)?.into();
-            Ok::<_, Fault>(())
-        })
-        .await?;
-        self.nudge();
         Ok(Accepted {
             message: format!("{count} resources move to their last point"),
         })
     }
+}
+
+/// Forgets what went wrong so far.
+fn goes_on(draft: &mut Draft<'_>) {
+    draft.gates_forget();
+    draft.remember(|volatile| {
+        volatile.moves.clear();
+        volatile.executor_deaths = 0;
+    });
 }
 
 fn asked(request: &ResourcesRequest) -> Vec<(ResourceKey, Side)> {
@@ -338,7 +324,7 @@ fn create(draft: &mut Draft<'_>, request: &MigrationCreate, actor: &str) -> Resu
     Ok(())
 }
 
-fn end(draft: &mut Draft<'_>, side: Side, actor: &str) -> Result<MigrationRow, Fault> {
+pub(super) fn end(draft: &mut Draft<'_>, side: Side, actor: &str) -> Result<MigrationRow, Fault> {
     let migration = draft.state.migration.clone().ok_or_else(no_migration)?;
     let (state, what) = match (side, migration.state.as_str()) {
         (Side::Destination, _) => ("completed", "completed"),
@@ -354,9 +340,7 @@ fn end(draft: &mut Draft<'_>, side: Side, actor: &str) -> Result<MigrationRow, F
         ..migration
     };
     draft.put(Change::MigrationPut(row.clone()));
-    for template in draft.state.gates.keys() {
-        draft.put(Change::GateDelete(template.clone()));
-    }
+    draft.gates_forget();
     let message = format!("migration {id} is {what}");
     log(draft, id, "finished", &message);
     draft.event(

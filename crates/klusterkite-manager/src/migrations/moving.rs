@@ -26,6 +26,9 @@ const READ_RETRY: Duration = Duration::from_secs(10);
 /// Lines of a move's log that wait for the store; more are dropped, and counted.
 const LOG_QUEUE_MAX: usize = 1000;
 
+/// Lines of one move's log that are stored: each is a row, for good.
+const LOG_LINES_MAX: u32 = 10_000;
+
 /// How often an automatic migration goes on after its executor died in the middle of a move.
 const EXECUTOR_DEATHS_MAX: u32 = 3;
 
@@ -141,7 +144,7 @@ impl Cluster {
                 }
             }
         });
-        let mut dropped = 0_u32;
+        let (mut dropped, mut written) = (0_u32, 0_u32);
         let executors = Executors::new(self.config());
         let moved = executors
             .migrate(release, &planned.key.template, &params, |said| {
@@ -149,11 +152,15 @@ impl Cluster {
                     Said::Log(log) => format!("{}: {}", log.level, log.message),
                     Said::Progress(progress) => format!("{} of {}", progress.done, progress.total),
                 };
-                dropped += u32::from(lines.try_send(line).is_err());
+                let is_kept = written < LOG_LINES_MAX && lines.try_send(line).is_ok();
+                written += u32::from(is_kept);
+                dropped += u32::from(!is_kept);
             })
             .await;
         if dropped > 0 {
-            tracing::warn!("{dropped} lines of a move's log came too fast and are lost");
+            tracing::warn!(
+                "{dropped} lines of a move's log were too many, or too fast, and are lost"
+            );
         }
         drop(lines);
         if let Err(error) = writer.await {
@@ -289,7 +296,8 @@ fn move_failed(
         .state
         .migration
         .clone()
-        .filter(|migration| migration.automatic);
+        // What an operator holds stays held by the operator.
+        .filter(|migration| migration.automatic && migration.state == "ready");
     if let Some(migration) = migration.filter(|_| holds) {
         let reason = Refusal::new(ReasonCode::ResourceNotMigratable, message)
             .with("resource", &key.resource)

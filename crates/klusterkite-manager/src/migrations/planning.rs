@@ -16,9 +16,22 @@ impl Cluster {
     /// Tells what a migration to a configuration would do. Reads the resources of both ends.
     pub async fn migration_plan(&self, request: PlanRequest) -> Result<MigrationPlan, Fault> {
         let (source, destination) = self.remember(|state| begin(state, request)).await?;
-        let readings = self.readings(&[source.clone(), destination.clone()]).await;
-        self.remember(|state| state.volatile.busy = None).await;
-        self.nudge();
+        let (cluster, ends) = (self.clone(), [source.clone(), destination.clone()]);
+        // Whoever asked may go away meanwhile.
+        let reading = self.while_busy(async move {
+            let readings = cluster.readings(&ends).await;
+            cluster.remember(|state| state.volatile.busy = None).await;
+            cluster.nudge();
+            readings
+        });
+        let readings = reading
+            .await
+            .ok()
+            .flatten()
+            .ok_or_else(|| Fault::Unavailable {
+                code: "readingFailed",
+                message: "the resources could not be read; see the manager's log".to_owned(),
+            })?;
         let resources = MigrationState::new(
             &source,
             &destination,
@@ -48,8 +61,8 @@ fn begin(state: &mut State, request: PlanRequest) -> Result<(Release, Release), 
         retry_faulted: true,
     };
     allowed(row.state, trigger, &ConfigurationContext::default())?;
-    if let Some(busy) = &state.volatile.busy {
-        let message = format!("the manager is busy with {}; ask again", busy.what);
+    if let Some(what) = state.busy_with() {
+        let message = format!("the manager is busy with {what}; ask again");
         return Err(Refusal::new(ReasonCode::Busy, message).into());
     }
     if let Some(migration) = &state.migration {

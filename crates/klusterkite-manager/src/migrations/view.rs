@@ -21,8 +21,8 @@ impl Cluster {
     pub async fn cluster_state(&self) -> ClusterState {
         let state = self.read().await;
         let mut shown = ClusterState {
-            busy: state.volatile.busy.is_some(),
-            busy_with: state.volatile.busy.as_ref().map(|busy| busy.what.clone()),
+            busy: state.busy_with().is_some(),
+            busy_with: state.busy_with().map(str::to_owned),
             current_step: None,
             steps: Vec::new(),
             operations: operations(&state),
@@ -131,7 +131,7 @@ pub(super) fn idle(state: &State) -> Option<IdleState> {
 
 /// Lists the operations on the cluster with the reasons why they are not allowed.
 pub(super) fn operations(state: &State) -> Vec<Operation> {
-    let busy = state.volatile.busy.is_some();
+    let busy = state.busy_with().is_some();
     let mut operations = match Ends::of(state) {
         Some(ends) => {
             let preparing = ends.migration.state == "preparing";

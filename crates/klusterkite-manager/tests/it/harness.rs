@@ -331,6 +331,8 @@ fn config(database: &Path, data: &Path) -> Config {
         failover_lease: Duration::from_mins(2),
         lease_minimum: Duration::from_secs(10),
         mass_failure_part: 0.2,
+        read_timeout: Duration::from_mins(5),
+        move_timeout: Duration::from_hours(1),
         own: None,
     }
 }

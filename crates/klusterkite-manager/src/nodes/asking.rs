@@ -1,0 +1,227 @@
+//! Launchers that ask what they should be.
+
+use std::collections::BTreeMap;
+
+use klusterkite_core::plan::assignment::{Answer, Ask, Held, WaitCode, assign};
+use klusterkite_core::plan::rollout::NodeStatus;
+use klusterkite_store::Change;
+use klusterkite_store::rows::{ClientRow, NodeRow, NodeRun};
+use klusterkite_wire::start::{ProgressReport, StartConfiguration, StartRequest};
+use klusterkite_wire::{Incarnation, NodeId, Secret, TemplateCode};
+
+use super::identity::{allowed_container_type, proves_history, proves_identity};
+use crate::cluster::Cluster;
+use crate::fault::Fault;
+use crate::secrets::{hash, random_number, random_secret};
+use crate::state::{Draft, State, WaitingContainer};
+
+/// A container that waits is forgotten when it has not asked for this many of its waits.
+const WAITS_UNTIL_FORGOTTEN: u32 = 3;
+
+impl Cluster {
+    /// Answers a launcher: what it should be, or that it has to wait.
+    pub async fn node_configuration(
+        &self,
+        client: &ClientRow,
+        request: StartRequest,
+    ) -> Result<StartConfiguration, Fault> {
+        allowed_container_type(client, &request.container_type)?;
+        let (token, draw) = (random_secret(), random_number());
+        let actor = format!("client:{}", client.id);
+        // Waiting is an answer too: it is remembered by the same decision.
+        let answer = self
+            .transact(|draft| match start(draft, &request, &token, draw, &actor) {
+                Err(Fault::Wait {
+                    code,
+                    message,
+                    retry_after,
+                }) => {
+                    if code != wait_code(WaitCode::Cordoned) {
+                        waits(draft, &request, retry_after);
+                    }
+                    Ok(Err(Fault::Wait {
+                        code,
+                        message,
+                        retry_after,
+                    }))
+                }
+                answer => answer.map(Ok),
+            })
+            .await?;
+        self.nudge();
+        answer
+    }
+
+    /// Renews the assignment of a node whose packages load.
+    pub async fn node_progress(&self, id: NodeId, report: ProgressReport) -> Result<(), Fault> {
+        let now = self.now();
+        self.remember(|state| {
+            let node = state
+                .nodes
+                .get(&id)
+                .ok_or_else(|| Fault::not_found("node", &id))?;
+            proves_identity(node, &report.node_secret)?;
+            if node
+                .run
+                .as_ref()
+                .is_some_and(|run| run.status == NodeStatus::Assigned)
+            {
+                state.volatile.leases.insert(id, now);
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Remembers a container that got nothing: it is spare capacity.
+fn waits(draft: &mut Draft<'_>, request: &StartRequest, retry_after: std::time::Duration) {
+    let id = request.node_id.clone();
+    let waiting = WaitingContainer {
+        container_type: request.container_type.clone(),
+        runtime: request.runtime.clone(),
+        until: draft.now + retry_after * WAITS_UNTIL_FORGOTTEN,
+    };
+    draft.remember(move |volatile| {
+        volatile.waiting.insert(id, waiting);
+    });
+}
+
+/// Decides what a launcher should be.
+fn start(
+    draft: &mut Draft<'_>,
+    request: &StartRequest,
+    token: &Secret,
+    draw: u64,
+    actor: &str,
+) -> Result<StartConfiguration, Fault> {
+    let state = draft.state;
+    let known = state.nodes.get(&request.node_id);
+    if let Some(node) = known {
+        proves_identity(node, &request.node_secret)?;
+        proves_history(node, request.incarnation, request.last_incarnation)?;
+    }
+    let release = state.active().ok_or_else(no_active)?;
+    let drains = state.requests.get(&request.node_id);
+    let ask = Ask {
+        node_id: request.node_id.clone(),
+        container_type: request.container_type.clone(),
+        runtime: request.runtime.clone(),
+        // What an operator drains gets no new work, also when it stopped by itself before it was told to.
+        cordoned: known.is_some_and(|node| node.cordoned)
+            || drains.is_some_and(|request| request.drain),
+        draw,
+    };
+    let (template, why) = match assign(release, &ask, &held(state, &request.node_id)) {
+        Answer::Start { template, why } => (template, why),
+        Answer::Wait {
+            code,
+            retry_after,
+            why,
+        } => {
+            return Err(Fault::Wait {
+                code: wait_code(code),
+                message: why.sentence,
+                retry_after,
+            });
+        }
+    };
+    let mut configuration = release
+        .start_configuration(&template, &request.runtime, draw)
+        .expect("assign only chooses templates with packages for the runtime");
+    configuration.node_token = Some(token.clone());
+    let id = &request.node_id;
+    if let Some(crash) = &request.crash {
+        let message = format!("node `{id}` ended by itself: {}", crash.exit);
+        draft.event("nodeCrashed", actor, format!("node:{id}"), message);
+    }
+    let message = format!("container `{id}` becomes `{template}`: {}", why.sentence);
+    draft.event("nodeAssigned", actor, format!("node:{id}"), message);
+    let run = NodeRun {
+        incarnation: request.incarnation,
+        template: template.clone(),
+        configuration_id: release.id,
+        status: NodeStatus::Assigned,
+        reason: None,
+        status_since: draft.now.0,
+        started: draft.now.0,
+        explanation: Some(why),
+        joined: None,
+    };
+    let crash = request.crash.clone();
+    draft.put(Change::NodePut(NodeRow {
+        id: id.clone(),
+        secret_hash: hash(&request.node_secret),
+        token_hash: Some(hash(token)),
+        incarnation: known.map_or(Incarnation(0), |node| node.incarnation),
+        container_type: request.container_type.clone(),
+        runtime: request.runtime.clone(),
+        run: Some(run),
+        cordoned: false,
+        last_template: Some(template),
+        last_crash: crash.or_else(|| known.and_then(|node| node.last_crash.clone())),
+    }));
+    let (id, incarnation) = (id.clone(), request.incarnation);
+    draft.remember(move |volatile| {
+        volatile.waiting.remove(&id);
+        volatile.fence(&id, incarnation);
+    });
+    Ok(configuration)
+}
+
+/// Collects what counts when a template is chosen for `asking`.
+fn held(state: &State, asking: &NodeId) -> Held {
+    let mut holders = BTreeMap::new();
+    let mut reserved = BTreeMap::new();
+    for (id, node) in &state.nodes {
+        let incarnation = node
+            .run
+            .as_ref()
+            .map_or(node.incarnation, |run| run.incarnation);
+        let stop = state.orders.stop_of(id);
+        let stop = stop.filter(|stop| stop.order.incarnation == incarnation);
+        let ordered = stop.and_then(|stop| Some(&stop.target?.template));
+        if let Some(template) = ordered {
+            reserved.insert(id.clone(), template.clone());
+        } else if let Some(template) = persistent(state, node) {
+            reserved.insert(id.clone(), template.clone());
+        }
+        if id == asking {
+            continue;
+        }
+        // A node that was told to become something counts there, also while nothing of it runs.
+        let holds = ordered.or_else(|| node.run.as_ref().map(|run| &run.template));
+        if let Some(template) = holds {
+            holders.insert(id.clone(), template.clone());
+        }
+    }
+    let surge = state.volatile.surge.clone();
+    Held {
+        holders,
+        reserved,
+        surge,
+        migrating: state.migration.is_some(),
+    }
+}
+
+/// Returns the persistent template that a node id had.
+fn persistent<'a>(state: &'a State, node: &'a NodeRow) -> Option<&'a TemplateCode> {
+    let template = node.last_template.as_ref()?;
+    let persistent = state.active()?.node_templates.get(template)?.persistent;
+    persistent.then_some(template)
+}
+
+fn wait_code(code: WaitCode) -> &'static str {
+    match code {
+        WaitCode::ClusterFull => "clusterFull",
+        WaitCode::NoTemplateForContainer => "noTemplateForContainer",
+        WaitCode::Cordoned => "cordoned",
+    }
+}
+
+fn no_active() -> Fault {
+    Fault::Unavailable {
+        code: "noActiveConfiguration",
+        message: "no configuration is Active; seed the database first".to_owned(),
+    }
+}

@@ -1,0 +1,161 @@
+//! Links of nodes: hello, heartbeats, leases.
+
+use klusterkite_core::plan::rollout::NodeStatus;
+use klusterkite_core::time::Timestamp;
+use klusterkite_store::Change;
+use klusterkite_store::rows::{NodeJoined, NodeRow, NodeRun};
+use klusterkite_wire::link::{Hello, ManagerMessage};
+use klusterkite_wire::{Incarnation, NodeId};
+
+use super::orders::open_orders;
+use super::reports::{node_event, reported};
+use super::running;
+use crate::cluster::Cluster;
+use crate::fault::Fault;
+use crate::state::{Draft, Session, State};
+
+/// Heartbeats per second over all nodes that decide how long a lease is at least.
+const HEARTBEATS_PER_LEASE_SECOND: usize = 1000;
+
+impl Cluster {
+    /// Takes the `hello` of a node whose token was good. Returns the messages that it gets first.
+    pub(crate) async fn node_hello(
+        &self,
+        id: &NodeId,
+        hello: Hello,
+        session: Session,
+    ) -> Result<Vec<ManagerMessage>, Fault> {
+        let (incarnation, epoch) = (hello.incarnation, self.epoch());
+        let lease_minimum = self.config().lease_minimum.as_secs() as u32;
+        let lease_seconds = self
+            .transact(|draft| {
+                join(draft, id, hello)?;
+                let lease = lease_seconds(draft.state, lease_minimum);
+                let (id, until) = (id.clone(), lease_end(draft.now, lease));
+                draft.remember(move |volatile| {
+                    volatile.unconfirmed.remove(&id);
+                    volatile.losses.remove(&id);
+                    volatile.leases.insert(id.clone(), until);
+                    volatile.sessions.insert(id, session);
+                });
+                Ok(lease)
+            })
+            .await?;
+        let welcome = ManagerMessage::Welcome {
+            lease_seconds,
+            heartbeat_seconds: (lease_seconds / 3).max(1),
+            epoch,
+        };
+        // Orders from here on come through the session; one that comes both ways is carried out once.
+        let orders = open_orders(&*self.read().await, id, incarnation, epoch);
+        self.nudge();
+        Ok([vec![welcome], orders].concat())
+    }
+
+    /// Renews a lease. Returns its life in seconds, or `None` when the session is not the node's any more.
+    pub(crate) async fn node_heartbeat(
+        &self,
+        id: &NodeId,
+        incarnation: Incarnation,
+    ) -> Option<u32> {
+        let now = self.now();
+        let minimum = self.config().lease_minimum.as_secs() as u32;
+        self.remember(|state| {
+            let session = state.volatile.sessions.get(id)?;
+            let (_, run) = running(state, id, incarnation)?;
+            // An unreachable node that speaks again has to introduce itself again: its state is unknown.
+            if session.incarnation != incarnation || run.status == NodeStatus::Unreachable {
+                return None;
+            }
+            let lease = lease_seconds(state, minimum);
+            let until = lease_end(now, lease);
+            match state.volatile.leases.get_mut(id) {
+                Some(end) => *end = until,
+                None => {
+                    state.volatile.leases.insert(id.clone(), until);
+                }
+            }
+            Some(lease)
+        })
+        .await
+    }
+
+    /// Forgets a link that ended; the lease decides about the node.
+    pub(crate) async fn node_disconnected(&self, id: &NodeId, incarnation: Incarnation) {
+        self.remember(|state| {
+            if state.volatile.sessions.get(id).is_some_and(|session| {
+                session.incarnation == incarnation && session.sender.is_closed()
+            }) {
+                state.volatile.sessions.remove(id);
+            }
+        })
+        .await;
+    }
+}
+
+/// Returns the life of a lease: at most a thousand renewals per second over all nodes.
+fn lease_seconds(state: &State, minimum: u32) -> u32 {
+    let needed = state.volatile.sessions.len() / HEARTBEATS_PER_LEASE_SECOND;
+    minimum.max(needed as u32)
+}
+
+fn lease_end(now: Timestamp, seconds: u32) -> Timestamp {
+    Timestamp(now.0 + u64::from(seconds) * 1000)
+}
+
+/// Takes a `hello`.
+fn join(draft: &mut Draft<'_>, id: &NodeId, hello: Hello) -> Result<(), Fault> {
+    let node = draft
+        .state
+        .nodes
+        .get(id)
+        .ok_or_else(|| Fault::not_found("node", id))?;
+    let known_run = node.run.as_ref();
+    let newest = known_run.map_or(node.incarnation, |run| {
+        run.incarnation.max(node.incarnation)
+    });
+    if hello.incarnation < newest {
+        let message = format!(
+            "incarnation {newest} of node `{id}` has fenced {}",
+            hello.incarnation
+        );
+        return Err(Fault::conflict("fenced", message));
+    }
+    if hello.incarnation > newest {
+        // Its token was given to another incarnation.
+        let message = format!(
+            "incarnation {} of node `{id}` has no token; the newest one known is {newest}",
+            hello.incarnation
+        );
+        return Err(Fault::conflict("incarnationUnknown", message));
+    }
+    let same_run = known_run.filter(|run| run.incarnation == hello.incarnation);
+    let before = NodeRun {
+        incarnation: hello.incarnation,
+        template: hello.template,
+        configuration_id: hello.configuration_id,
+        status: same_run.map_or(NodeStatus::Starting, |run| run.status),
+        reason: None,
+        status_since: same_run.map_or(draft.now.0, |run| run.status_since),
+        started: same_run.map_or(draft.now.0, |run| run.started),
+        explanation: same_run.and_then(|run| run.explanation.clone()),
+        joined: Some(NodeJoined {
+            address: hello.address,
+            roles: hello.roles,
+            modules: hello.modules,
+            endpoints: hello.endpoints,
+            processes: Vec::new(),
+        }),
+    };
+    let run = reported(before, hello.report, draft.now);
+    node_event(draft, node, &run);
+    draft.put(Change::NodePut(NodeRow {
+        incarnation: hello.incarnation,
+        container_type: hello.container_type,
+        runtime: hello.runtime,
+        last_template: Some(run.template.clone()),
+        run: Some(run),
+        ..node.clone()
+    }));
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Acts of a plan, written down.
+
+use std::time::Duration;
+
+use klusterkite_core::plan::rollout::{Act, Outcome, StopReason, Target};
+use klusterkite_core::reason::Refusal;
+use klusterkite_store::Change;
+use klusterkite_store::rows::{GateRow, MigrationRow, NodeRow, OrderRow, OrderRowKind, OrderState};
+use klusterkite_wire::{Incarnation, NodeId, OrderId, TemplateCode};
+
+use crate::state::Draft;
+
+/// A prefetch that failed is tried again after this time.
+pub(super) const PREFETCH_RETRY: Duration = Duration::from_secs(10);
+
+/// Writes down one act; returns the order that is to be sent.
+pub(super) fn write(draft: &mut Draft<'_>, act: &Act) -> Option<OrderId> {
+    match act {
+        Act::Prefetch { node, target } => write_prefetch(draft, node, target),
+        Act::Stop {
+            node,
+            reason,
+            target,
+        } => write_stop(draft, node, *reason, target.as_ref()),
+        Act::CloseOrder {
+            node,
+            order_id,
+            outcome,
+        } => {
+            close(draft, node, *order_id, *outcome);
+            None
+        }
+        Act::Pause { template, reason } => {
+            write_pause(draft, template, reason);
+            None
+        }
+    }
+}
+
+/// Orders a prefetch, unless one is under way or has just failed.
+fn write_prefetch(draft: &mut Draft<'_>, id: &NodeId, target: &Target) -> Option<OrderId> {
+    let state = draft.state;
+    let incarnation = state.nodes.get(id)?.run.as_ref()?.incarnation;
+    let under_way = state.orders.of(id).any(|order| {
+        let same =
+            matches!(&order.kind, OrderRowKind::Prefetch { target: other } if other == target);
+        same && order.incarnation == incarnation && order.state.is_open()
+    });
+    let failed = state.volatile.prefetch_failures.get(id);
+    let just_failed = failed.is_some_and(|(at, _)| draft.now.since(*at) < PREFETCH_RETRY);
+    if under_way || just_failed {
+        return None;
+    }
+    let kind = OrderRowKind::Prefetch {
+        target: target.clone(),
+    };
+    Some(write_order(draft, id, incarnation, kind))
+}
+
+fn write_stop(
+    draft: &mut Draft<'_>,
+    id: &NodeId,
+    reason: StopReason,
+    target: Option<&Target>,
+) -> Option<OrderId> {
+    let state = draft.state;
+    let row = state.nodes.get(id)?;
+    let run = row.run.as_ref()?;
+    let why = crate::views::text_of(reason);
+    let message = match target {
+        Some(target) => format!(
+            "node `{id}` of template `{}` is told to stop ({why}) and to become `{}` of configuration {}",
+            run.template, target.template, target.configuration_id
+        ),
+        None => format!(
+            "node `{id}` of template `{}` is told to stop ({why})",
+            run.template
+        ),
+    };
+    draft.event("nodeStopOrdered", "manager", format!("node:{id}"), message);
+    if state.requests.contains_key(id) {
+        draft.put(Change::RequestDelete(id.clone()));
+    }
+    if reason == StopReason::Drain {
+        draft.put(Change::NodePut(NodeRow {
+            cordoned: true,
+            ..row.clone()
+        }));
+    }
+    let kind = OrderRowKind::Stop {
+        reason,
+        target: target.cloned(),
+    };
+    Some(write_order(draft, id, run.incarnation, kind))
+}
+
+fn write_order(
+    draft: &mut Draft<'_>,
+    id: &NodeId,
+    incarnation: Incarnation,
+    kind: OrderRowKind,
+) -> OrderId {
+    let order_id = draft.next_order_id();
+    draft.put(Change::OrderPut(OrderRow {
+        id: order_id,
+        node_id: id.clone(),
+        incarnation,
+        kind,
+        ordered: draft.now.0,
+        state: OrderState::Open,
+    }));
+    order_id
+}
+
+/// Closes a stop order; one that came to nothing counts in the failure gate.
+pub(super) fn close(draft: &mut Draft<'_>, id: &NodeId, order_id: OrderId, outcome: Outcome) {
+    let Some(order) = draft.state.orders.get(order_id) else {
+        return;
+    };
+    let state = match outcome {
+        Outcome::Stable | Outcome::Gone => OrderState::Done,
+        Outcome::GivenUp => OrderState::Failed {
+            reason: "no stable replacement in time".to_owned(),
+        },
+    };
+    draft.put(Change::OrderPut(OrderRow {
+        state,
+        ..order.clone()
+    }));
+    let target = match &order.kind {
+        OrderRowKind::Stop { target, .. } => target.as_ref(),
+        OrderRowKind::Prefetch { .. } => None,
+    };
+    if let Some(target) = target.filter(|_| outcome == Outcome::GivenUp) {
+        let reason = format!(
+            "node `{id}` did not become stable as `{}` in time",
+            target.template
+        );
+        draft.gate_failed(&target.template, &reason);
+        draft.event("nodeGivenUp", "manager", format!("node:{id}"), reason);
+    }
+}
+
+/// Pauses the update. A migration that can be resumed remembers it; without one the failure gate or the
+/// deadline holds, and this is only told, once.
+fn write_pause(draft: &mut Draft<'_>, template: &TemplateCode, reason: &Refusal) {
+    let migration = draft.state.migration.as_ref();
+    if let Some(migration) = migration.filter(|migration| migration.state == "ready") {
+        let id = migration.id;
+        let row = MigrationRow {
+            state: "paused".to_owned(),
+            reason: Some(reason.clone()),
+            ..migration.clone()
+        };
+        draft.put(Change::MigrationPut(row));
+        crate::migrations::log(draft, id, "paused", &reason.message);
+        let object = format!("migration:{id}");
+        draft.event("migrationPaused", "manager", object, &reason.message);
+        return;
+    }
+    if draft.state.volatile.told_paused.contains(template) {
+        return;
+    }
+    let gate = draft.gate(template);
+    if gate.reason.is_none() {
+        let reason = Some(reason.message.clone());
+        draft.gate_put(GateRow { reason, ..gate });
+    }
+    let object = format!("template:{template}");
+    draft.event("updatePaused", "manager", object, &reason.message);
+    let template = template.clone();
+    draft.remember(move |volatile| {
+        volatile.told_paused.insert(template);
+    });
+}

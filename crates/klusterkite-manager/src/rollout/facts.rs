@@ -1,0 +1,197 @@
+//! What the planner looks at.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use klusterkite_core::plan::rollout::{
+    Gate, Node, NodeStatus, Request, RequestKind, RolloutInput, StopOrder, WaitingContainer,
+};
+use klusterkite_core::reason::{ReasonCode, Refusal, Waiting};
+use klusterkite_core::release::Release;
+use klusterkite_core::time::Timestamp;
+use klusterkite_store::rows::{MigrationRow, NodeRow, NodeRun, OrderRowKind, OrderState};
+use klusterkite_wire::{NodeId, TemplateCode};
+
+use crate::state::State;
+
+/// At least so many nodes have to vanish at once to be a mass failure.
+const MASS_FAILURE_MIN: usize = 3;
+
+/// A mass failure holds voluntary acts as long as it is this recent and the nodes are not back.
+const MASS_FAILURE_HOLD: Duration = Duration::from_mins(1);
+
+/// What the planner looks at, as owned values.
+pub(super) struct Facts {
+    nodes: Vec<Node>,
+    requests: BTreeMap<NodeId, Request>,
+    waiting: Vec<WaitingContainer>,
+    gates: BTreeMap<TemplateCode, Gate>,
+    holds: Vec<Waiting>,
+    deadlines: BTreeMap<TemplateCode, Duration>,
+}
+
+impl Facts {
+    pub(super) fn collect(state: &State, now: Timestamp, mass_failure_part: f64) -> Self {
+        let nodes = state
+            .nodes
+            .values()
+            .filter_map(|row| node(state, row))
+            .collect();
+        let requests = state.requests.values().map(|row| {
+            let kind = if row.drain {
+                RequestKind::Drain
+            } else {
+                RequestKind::Restart
+            };
+            (
+                row.node_id.clone(),
+                Request {
+                    kind,
+                    force: row.force,
+                },
+            )
+        });
+        let waiting = state
+            .volatile
+            .waiting
+            .iter()
+            .map(|(id, waiting)| WaitingContainer {
+                node_id: id.clone(),
+                container_type: waiting.container_type.clone(),
+                runtime: waiting.runtime.clone(),
+            });
+        let gates = state.gates.values().map(|row| {
+            (
+                row.template.clone(),
+                Gate {
+                    failed: row.failed,
+                    reason: row.reason.clone(),
+                },
+            )
+        });
+        Self {
+            nodes,
+            requests: requests.collect(),
+            waiting: waiting.collect(),
+            gates: gates.collect(),
+            holds: holds(state, now, mass_failure_part),
+            deadlines: state.volatile.progress.clone(),
+        }
+    }
+
+    pub(super) fn input<'a>(
+        &'a self,
+        state: &'a State,
+        active: &'a Release,
+        now: Timestamp,
+    ) -> RolloutInput<'a> {
+        let other = state.migration.as_ref().and_then(|migration| {
+            let other = if migration.from == active.id {
+                migration.to
+            } else {
+                migration.from
+            };
+            state.releases.get(&other)
+        });
+        RolloutInput {
+            now,
+            active,
+            other,
+            releases: &state.releases,
+            nodes: &self.nodes,
+            requests: &self.requests,
+            waiting: &self.waiting,
+            gates: &self.gates,
+            paused: state.migration.as_ref().and_then(paused),
+            holds: &self.holds,
+            resource_moving: state.volatile.busy.as_ref().is_some_and(|busy| busy.moves),
+            deadlines: &self.deadlines,
+        }
+    }
+}
+
+/// Returns why a migration holds the update of nodes.
+fn paused(migration: &MigrationRow) -> Option<Refusal> {
+    if migration.state != "paused" {
+        return None;
+    }
+    let given = migration.reason.clone();
+    Some(
+        given.unwrap_or_else(|| {
+            Refusal::new(ReasonCode::Paused, "an operator paused the migration")
+        }),
+    )
+}
+
+/// Collects what forbids every voluntary act.
+pub(super) fn holds(state: &State, now: Timestamp, mass_failure_part: f64) -> Vec<Waiting> {
+    let mut holds = Vec::new();
+    let volatile = &state.volatile;
+    if !volatile.unconfirmed.is_empty() {
+        let message = format!(
+            "nodes that have not spoken since this manager started: {}; they have {} s left",
+            volatile.unconfirmed.len(),
+            volatile.unconfirmed_until.since(now).as_secs()
+        );
+        holds.push(Waiting::new(ReasonCode::Unconfirmed, message));
+    }
+    let running = state
+        .nodes
+        .values()
+        .filter(|node| node.run.is_some())
+        .count();
+    let is_recent = |at: &&Timestamp| now.since(**at) < MASS_FAILURE_HOLD;
+    let lost = volatile.losses.values().filter(is_recent).count();
+    if lost >= MASS_FAILURE_MIN && lost as f64 > running as f64 * mass_failure_part {
+        let message = format!(
+            "{lost} of {running} nodes vanished: nothing is stopped until they are back, for {} s at most",
+            MASS_FAILURE_HOLD.as_secs()
+        );
+        holds.push(Waiting::new(ReasonCode::MassFailure, message));
+    }
+    holds
+}
+
+/// Returns a node as the planner sees it.
+pub(crate) fn node(state: &State, row: &NodeRow) -> Option<Node> {
+    let run = row.run.as_ref()?;
+    let done = state
+        .orders
+        .of(&row.id)
+        .filter(|order| order.incarnation == run.incarnation && order.state == OrderState::Done);
+    let prefetched = done.filter_map(|order| match &order.kind {
+        OrderRowKind::Prefetch { target } => Some(target.clone()),
+        OrderRowKind::Stop { .. } => None,
+    });
+    let stop = state.orders.stop_of(&row.id).map(|stop| StopOrder {
+        order_id: stop.order.id,
+        incarnation: stop.order.incarnation,
+        reason: stop.reason,
+        target: stop.target.cloned(),
+        ordered: Timestamp(stop.order.ordered),
+    });
+    Some(Node {
+        id: row.id.clone(),
+        incarnation: run.incarnation,
+        container_type: row.container_type.clone(),
+        runtime: row.runtime.clone(),
+        template: run.template.clone(),
+        configuration_id: run.configuration_id,
+        status: shown_status(state, &row.id, run),
+        status_since: Timestamp(run.status_since),
+        started: Timestamp(run.started),
+        cordoned: row.cordoned,
+        prefetched: prefetched.last(),
+        stop,
+    })
+}
+
+/// Returns the status of a node: what it said last, unless this manager has not heard of it yet.
+pub(crate) fn shown_status(state: &State, id: &NodeId, run: &NodeRun) -> NodeStatus {
+    let unconfirmed = state.volatile.unconfirmed.contains(id);
+    if unconfirmed {
+        NodeStatus::Unconfirmed
+    } else {
+        run.status
+    }
+}
