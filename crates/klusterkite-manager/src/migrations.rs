@@ -168,9 +168,7 @@ impl Cluster {
                 self.while_busy(async move { cluster.resource_move(planned, release).await });
                 Ok(())
             }
-            Task::Switch(_) | Task::End(_) | Task::Turn(_) => {
-                self.transact(decide_again).await
-            }
+            Task::Switch(_) | Task::End(_) | Task::Turn(_) => self.transact(decide_again).await,
         }
     }
 

@@ -55,7 +55,8 @@ fn left(state: &State, template: &TemplateCode) -> Duration {
     stored.map_or_else(|| whole(state, template), Duration::from_millis)
 }
 
-fn whole(state: &State, template: &TemplateCode) -> Duration {
+/// Returns the time that the update of a template has without a newly stable node.
+pub(crate) fn whole(state: &State, template: &TemplateCode) -> Duration {
     let active = state
         .active()
         .and_then(|release| release.node_templates.get(template));

@@ -41,7 +41,9 @@ pub(super) fn proves_history(
     last: Option<Incarnation>,
 ) -> Result<(), Fault> {
     let known = node.incarnation;
-    if incarnation >= known && last.is_none_or(|last| last >= known) {
+    // The same incarnation again is the same start: its launcher did not hear the answer.
+    let follows = incarnation > known && last.is_none_or(|last| last >= known);
+    if incarnation == known || follows {
         return Ok(());
     }
     let message = format!(

@@ -10,6 +10,7 @@ use super::acts::close;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::fault::Fault;
+use crate::progress;
 use crate::state::{Draft, State};
 
 impl Cluster {
@@ -113,6 +114,13 @@ fn gone(draft: &mut Draft<'_>, node: &NodeRow, run: &NodeRun, why: &str) {
         run: None,
         ..node.clone()
     }));
+    if let Some(stop) = draft.state.orders.stop_of(&id) {
+        let outcome = match stop.target {
+            Some(_) => Outcome::GivenUp,
+            None => Outcome::Gone,
+        };
+        close(draft, &id, stop.order.id, outcome);
+    }
     draft.remember(move |volatile| volatile.forget(&id));
 }
 
@@ -133,14 +141,19 @@ fn orders_end(draft: &mut Draft<'_>) {
                     }));
                 }
             }
-            // The planner sees only what runs or is about to.
-            OrderRowKind::Stop { target, .. } if run.is_none() => {
-                let outcome = if target.is_some() {
-                    Outcome::GivenUp
-                } else {
-                    Outcome::Gone
-                };
-                close(draft, &order.node_id, order.id, outcome);
+            // The planner sees only what runs or is about to. A replacement that left may still go back and
+            // say why; that it does not come at all is known after the time that it had.
+            OrderRowKind::Stop { target: None, .. } if run.is_none() => {
+                close(draft, &order.node_id, order.id, Outcome::Gone);
+            }
+            OrderRowKind::Stop {
+                target: Some(target),
+                ..
+            } if run.is_none() => {
+                let age = draft.now.since(Timestamp(order.ordered));
+                if age >= progress::whole(state, &target.template) {
+                    close(draft, &order.node_id, order.id, Outcome::GivenUp);
+                }
             }
             OrderRowKind::Stop { .. } => {}
         }

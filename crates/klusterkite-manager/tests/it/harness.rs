@@ -43,7 +43,7 @@ pub(crate) struct Server {
     agent: ureq::Agent,
     // The order of the fields is the order of their ends: the database goes last.
     runtime: Runtime,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// What a request got.
@@ -74,6 +74,13 @@ impl Answer {
         problem["detail"].as_str().unwrap().to_owned()
     }
 
+    /// Asserts that it was done, or accepted, and returns the body.
+    #[track_caller]
+    pub(crate) fn done(&self) -> Value {
+        assert_eq!(self.status / 100, 2, "{}", self.text);
+        self.ok(self.status)
+    }
+
     #[track_caller]
     pub(crate) fn ok(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
@@ -87,24 +94,19 @@ impl Answer {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
+        Self::start_with(|_, _| {})
+    }
+
+    /// Starts a manager on a database and with settings of the test's own.
+    pub(crate) fn start_with(change: impl FnOnce(&mut Seed, &mut Config)) -> Self {
+        let runtime = runtime();
         let directory = tempfile::tempdir().unwrap();
-        let (cluster, feed, origin) = runtime.block_on(async {
-            let feed = Feed::start().await;
-            let database = directory.path().join("klusterkite.db");
-            Store::create(&database, &seed(&feed)).await.unwrap();
-            let cluster = Cluster::open(config(&database, directory.path()))
-                .await
-                .unwrap();
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let origin = format!("http://{}", listener.local_addr().unwrap());
-            tokio::spawn(http::serve(listener, cluster.clone()));
-            (cluster, feed, origin)
-        });
+        let feed = runtime.block_on(Feed::start());
+        let database = directory.path().join("klusterkite.db");
+        let (mut seed, mut config) = (seed(&feed), config(&database, directory.path()));
+        change(&mut seed, &mut config);
+        runtime.block_on(Store::create(&database, &seed)).unwrap();
+        let (cluster, origin) = runtime.block_on(serve(config));
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(DEADLINE))
@@ -116,10 +118,32 @@ impl Server {
             origin,
             agent,
             runtime,
-            _directory: directory,
+            directory,
         };
         server.put(Change::NodePut(node()));
         server
+    }
+
+    /// Ends this manager and starts another one on the same database; the feed stays away.
+    pub(crate) fn restart(self) -> Self {
+        let config = self.cluster.config().clone();
+        drop(self.cluster);
+        self.runtime.shutdown_timeout(DEADLINE);
+        let runtime = runtime();
+        let (cluster, origin) = runtime.block_on(serve(config));
+        Self {
+            cluster,
+            origin,
+            runtime,
+            feed: self.feed,
+            agent: self.agent,
+            directory: self.directory,
+        }
+    }
+
+    /// Directory that outlives restarts.
+    pub(crate) fn data(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Lets the manager act, too.
@@ -240,6 +264,22 @@ impl Server {
             .get(&ConfigurationId(id))
             .cloned()
     }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+async fn serve(config: Config) -> (Cluster, String) {
+    let cluster = Cluster::open(config).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(http::serve(listener, cluster.clone()));
+    (cluster, origin)
 }
 
 /// A request that is being put together.
@@ -391,7 +431,7 @@ fn node() -> NodeRow {
     }
 }
 
-fn first(feed: &Feed) -> ConfigurationRow {
+pub(crate) fn first(feed: &Feed) -> ConfigurationRow {
     ConfigurationRow {
         id: ConfigurationId(1),
         name: "first".to_owned(),
@@ -445,7 +485,7 @@ pub(crate) fn settings(feed: &Feed) -> Settings {
     }
 }
 
-fn frozen() -> FrozenPackages {
+pub(crate) fn frozen() -> FrozenPackages {
     let package = |id: &str| PackageReference {
         id: id.to_owned(),
         version: "1.0.0".to_owned(),

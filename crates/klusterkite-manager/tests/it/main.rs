@@ -5,13 +5,20 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod assignment;
 mod authorisation;
 mod bugs;
 mod configurations;
 mod events;
+mod executor;
 mod feed;
+mod fleet;
 mod harness;
 mod input;
+mod leases;
+mod migrations;
 mod nodes;
+mod operators;
 mod program;
 mod tokens;
+mod updates;

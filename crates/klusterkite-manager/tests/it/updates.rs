@@ -1,0 +1,307 @@
+//! Rolling updates, restarts and drains on simulated nodes.
+
+use klusterkite_wire::link::{AckState, OrderKind};
+use serde_json::{Value, json};
+
+use crate::fleet::{
+    Container, cluster_state, events, led, migrate, migration_eventually, newest_migration,
+    operation_eventually, other_text, ready, refusal, waits_for,
+};
+use crate::harness::{Server, eventually};
+
+fn fleet(server: &Server, nodes: u8) -> Vec<Container<'_>> {
+    (1..=nodes)
+        .map(|number| Container::new(server, number).started())
+        .collect()
+}
+
+fn gate(server: &Server) -> u32 {
+    let state = server.block_on(server.cluster.read());
+    let gate = state.gates.get(&"hello".parse().unwrap());
+    gate.map_or(0, |gate| gate.failed)
+}
+
+#[test]
+fn an_automatic_migration_replaces_node_after_node_and_completes() {
+    let server = led(|hello, _| {
+        hello.minimum_required_instances = 1;
+        hello.rollout.batch = "1".to_owned();
+    });
+    let mut nodes = fleet(&server, 2);
+    migrate(&server, ready(&server, 2, other_text), &Value::Null);
+    // Oldest first, one at a time.
+    for node in &mut nodes {
+        let stop = node.told_to_stop();
+        assert_eq!(stop.next.as_ref().unwrap().configuration_id.0, 2);
+        assert_eq!(newest_migration(&server)["state"], "ready");
+        node.replaced(&stop);
+    }
+    migration_eventually(&server, "completed");
+    for node in &nodes {
+        let shown = node.shown();
+        assert_eq!(
+            (&shown["configurationId"], &shown["status"]),
+            (&json!(2), &json!("ready"))
+        );
+    }
+    let states = [1, 2].map(|id| server.row(id).unwrap().state.to_string());
+    assert_eq!(states, ["Archived", "Active"]);
+}
+
+#[test]
+fn finish_is_refused_while_no_node_has_moved_yet() {
+    let server = led(|_, _| {});
+    let _nodes = fleet(&server, 1);
+    let to = ready(&server, 2, other_text);
+    migrate(&server, to, &json!({"mode": "manual"}));
+    operation_eventually(&server, "updateNodesToDestination");
+    let body = json!({"target": "destination"});
+    let path = "/api/v1/migrations/current";
+    server.admin("POST", &format!("{path}/nodes"), body).done();
+    let finish = server.admin("POST", &format!("{path}/finish"), Value::Null);
+    finish.problem(409, "nodesObsolete");
+}
+
+#[test]
+fn nodes_of_a_removed_template_leave_and_the_migration_completes_without_them() {
+    let server = led(|_, _| {});
+    let mut nodes = fleet(&server, 2);
+    let to = ready(&server, 2, |row| {
+        row.settings.node_templates.remove(1);
+        let frozen = row.frozen.as_mut().unwrap();
+        frozen.node_templates.remove(&"hello".parse().unwrap());
+    });
+    migrate(&server, to, &Value::Null);
+    // One after another: the template's batch.
+    for node in &mut nodes {
+        let stop = node.told_to_stop();
+        assert!(stop.next.is_none());
+        node.leaves();
+        node.ask().problem(503, "noTemplateForContainer");
+    }
+    migration_eventually(&server, "completed");
+}
+
+#[test]
+fn a_prefetch_that_fails_is_shown() {
+    let server = led(|_, _| {});
+    let mut node = Container::new(&server, 1).started();
+    migrate(&server, ready(&server, 2, other_text), &Value::Null);
+    let prefetch = node.order();
+    assert_eq!(prefetch.kind, OrderKind::Prefetch);
+    node.ack(&prefetch, AckState::Refused, Some("the feed is away"));
+    eventually("the reason is shown", || {
+        let state = cluster_state(&server);
+        let waiting = state["waitingOn"].as_array().unwrap();
+        let mut sentences = waiting.iter().map(|wait| wait["message"].as_str().unwrap());
+        sentences.any(|sentence| sentence.contains("the feed is away"))
+    });
+    assert_eq!(gate(&server), 0, "the node serves as before");
+    assert_eq!(events(&server, "orderRefused").len(), 1);
+}
+
+#[test]
+fn a_failed_start_pauses_the_update_and_resume_goes_on() {
+    let server = led(|hello, _| hello.rollout.batch = "1".to_owned());
+    let mut nodes = fleet(&server, 2);
+    migrate(&server, ready(&server, 2, other_text), &Value::Null);
+    let stop = nodes[0].told_to_stop();
+    nodes[0].leaves();
+    nodes[0].starts(stop.next.unwrap(), Some("it crashed"));
+    let paused = migration_eventually(&server, "paused");
+    assert_eq!(paused["reason"]["code"], "failureGate");
+    let sentence = paused["reason"]["message"].as_str().unwrap();
+    assert!(sentence.contains("it crashed"), "{sentence}");
+    assert!(refusal(&server, "pause").is_object());
+
+    server
+        .admin("POST", "/api/v1/migrations/current/resume", Value::Null)
+        .done();
+    for node in &mut nodes {
+        let stop = node.told_to_stop();
+        node.replaced(&stop);
+    }
+    migration_eventually(&server, "completed");
+}
+
+#[test]
+fn a_failed_start_rolls_back_when_that_was_asked() {
+    let server = led(|hello, _| hello.rollout.batch = "1".to_owned());
+    let mut nodes = fleet(&server, 2);
+    let to = ready(&server, 2, other_text);
+    migrate(&server, to, &json!({"onFailure": "rollback"}));
+    let stop = nodes[0].told_to_stop();
+    nodes[0].replaced(&stop);
+    let stop = nodes[1].told_to_stop();
+    nodes[1].leaves();
+    nodes[1].starts(stop.next.unwrap(), Some("it crashed"));
+    // Only the one that had moved goes back.
+    let stop = nodes[0].told_to_stop();
+    assert_eq!(stop.next.as_ref().unwrap().configuration_id.0, 1);
+    nodes[0].replaced(&stop);
+    migration_eventually(&server, "rolledBack");
+    let states = [1, 2].map(|id| server.row(id).unwrap().state.to_string());
+    assert_eq!(states, ["Active", "Faulted"]);
+}
+
+#[test]
+fn a_failure_that_is_reported_again_counts_once() {
+    let server = led(|hello, _| hello.rollout.max_failed = 5);
+    let mut node = Container::new(&server, 1).started();
+    let running = node.start.clone().unwrap();
+    node.operator("restart", false).done();
+    let stop = node.told_to_stop();
+    node.leaves();
+    node.incarnation += 1;
+    let next = stop.next.unwrap();
+    for _ in 0..3 {
+        node.report(&running, Some((&next, "it crashed")));
+    }
+    assert_eq!(gate(&server), 1);
+}
+
+#[test]
+fn a_failed_restart_without_a_migration_holds_the_template_until_it_is_resumed() {
+    let server = led(|hello, _| hello.rollout.batch = "1".to_owned());
+    let mut nodes = fleet(&server, 2);
+    for node in &nodes {
+        node.operator("restart", false).done();
+    }
+    let prefetch = nodes[1].order();
+    nodes[1].ack(&prefetch, AckState::Done, None);
+    let stop = nodes[0].told_to_stop();
+    nodes[0].leaves();
+    nodes[0].starts(stop.next.unwrap(), Some("it crashed"));
+    waits_for(&server, "failureGate");
+    assert!(nodes[1].shown()["order"].is_null());
+    assert_eq!(gate(&server), 1);
+    operation_eventually(&server, "resume");
+    server
+        .admin("POST", "/api/v1/migrations/current/resume", Value::Null)
+        .done();
+    let stop = nodes[1].told_to_stop();
+    nodes[1].replaced(&stop);
+    eventually("it goes on", || nodes[1].shown()["order"].is_null());
+    assert_eq!(gate(&server), 0);
+}
+
+#[test]
+fn a_progress_deadline_that_has_passed_starts_anew_after_resume() {
+    let server = led(|hello, _| {
+        hello.rollout.batch = "1".to_owned();
+        hello.rollout.progress_deadline_seconds = 1;
+    });
+    let mut nodes = fleet(&server, 2);
+    migrate(&server, ready(&server, 2, other_text), &Value::Null);
+    let stop = nodes[0].told_to_stop();
+    let paused = migration_eventually(&server, "paused");
+    assert_eq!(paused["reason"]["code"], "progressDeadline");
+    server
+        .admin("POST", "/api/v1/migrations/current/resume", Value::Null)
+        .done();
+    nodes[0].replaced(&stop);
+    let stop = nodes[1].told_to_stop();
+    nodes[1].replaced(&stop);
+    migration_eventually(&server, "completed");
+}
+
+#[test]
+fn a_restart_waits_for_the_minimum_unless_it_is_forced() {
+    let server = led(|hello, _| {
+        hello.minimum_required_instances = 1;
+        hello.rollout.surge = 0;
+    });
+    let mut node = Container::new(&server, 1).started();
+    node.operator("restart", false).done();
+    let prefetch = node.order();
+    node.ack(&prefetch, AckState::Done, None);
+    waits_for(&server, "needsContainer");
+    assert!(node.shown()["order"].is_null());
+
+    node.operator("restart", true).done();
+    let stop = node.told_to_stop();
+    node.operator("restart", false).problem(409, "replacing");
+    node.replaced(&stop);
+    eventually("the order is closed", || node.shown()["order"].is_null());
+    let state = server.block_on(server.cluster.read());
+    assert!(state.requests.is_empty());
+}
+
+#[test]
+fn a_restart_that_waits_is_forgotten_when_the_node_starts_again_by_itself() {
+    let server = led(|hello, _| hello.minimum_required_instances = 1);
+    let mut node = Container::new(&server, 1).started();
+    node.operator("restart", false).done();
+    node.vanish();
+    let mut node = node.started();
+    assert!(node.beats());
+    eventually("the request is gone", || {
+        let state = server.block_on(server.cluster.read());
+        state.requests.is_empty()
+    });
+    assert!(node.shown()["order"].is_null());
+}
+
+#[test]
+fn a_drained_container_stays_empty_until_it_is_uncordoned() {
+    let server = led(|_, _| {});
+    let mut node = Container::new(&server, 1).started();
+    node.operator("drain", false).done();
+    let stop = node.told_to_stop();
+    assert!(stop.next.is_none());
+    assert_eq!(node.shown()["cordoned"], json!(true));
+    node.leaves();
+    eventually("it is gone", || node.shown().is_null());
+    node.ask().problem(503, "cordoned");
+    node.operator("cordon", false)
+        .problem(409, "nothingChanges");
+    node.operator("uncordon", false).done();
+    node.ask().done();
+    let state = server.block_on(server.cluster.read());
+    assert!(state.orders.open().next().is_none());
+}
+
+#[test]
+fn a_drain_and_a_restart_of_one_node_are_a_drain() {
+    let server = led(|hello, _| hello.minimum_required_instances = 1);
+    let mut node = Container::new(&server, 1).started();
+    node.operator("drain", false).done();
+    node.operator("restart", true).done();
+    let stop = node.told_to_stop();
+    assert!(stop.next.is_none(), "it is not to come back");
+}
+
+#[test]
+fn what_is_above_a_lowered_maximum_stops() {
+    let server = led(|_, _| {});
+    let mut nodes = fleet(&server, 2);
+    let to = ready(&server, 2, |row| {
+        crate::fleet::template(&mut row.settings).maximum_needed_instances = Some(1);
+    });
+    migrate(&server, to, &Value::Null);
+    // The newest is missed least.
+    let stop = nodes[1].told_to_stop();
+    assert!(stop.next.is_none());
+    nodes[1].leaves();
+    nodes[1].ask().problem(503, "clusterFull");
+    migration_eventually(&server, "completed");
+    assert!(nodes[0].beats());
+}
+
+#[test]
+fn the_order_of_a_node_that_never_comes_back_does_not_stay_for_ever() {
+    let server = led(|hello, config| {
+        hello.rollout.batch = "1".to_owned();
+        config.lease_minimum = std::time::Duration::from_secs(1);
+        config.evict_after = std::time::Duration::from_millis(1);
+    });
+    let mut node = Container::new(&server, 1).started();
+    migrate(&server, ready(&server, 2, other_text), &Value::Null);
+    node.told_to_stop();
+    node.vanish();
+    eventually("the order is closed", || {
+        let state = server.block_on(server.cluster.read());
+        state.nodes[&node.id].run.is_none() && state.orders.open().next().is_none()
+    });
+    assert_eq!(events(&server, "nodeGivenUp").len(), 1);
+}
