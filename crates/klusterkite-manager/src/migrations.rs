@@ -188,7 +188,7 @@ impl Cluster {
                         .remember(|state| {
                             state.volatile.moves.clear();
                             state.volatile.recheck_at = Some(after);
-                            state.volatile.executor_deaths += 1;
+                            state.volatile.moves_after = after;
                             state.volatile.busy.take()
                         })
                         .await;
@@ -233,7 +233,11 @@ fn next_task(state: &mut State, now: klusterkite_core::time::Timestamp) -> Task 
         });
         return Task::Read(releases);
     }
-    let task = asked_move(state).unwrap_or_else(|| automatic(state));
+    let task = match (asked_move(state), automatic(state)) {
+        (Some(asked), _) => asked,
+        (None, Task::Move(_)) if now < state.volatile.moves_after => Task::Nothing,
+        (None, task) => task,
+    };
     if let Task::Move(planned) = &task {
         let key = &planned.0.key;
         let what = format!(

@@ -97,6 +97,8 @@ pub struct Volatile {
     pub recheck_at: Option<Timestamp>,
     /// A resource could not be created: it is not tried again before this time.
     pub create_after: Timestamp,
+    /// Before this time an automatic migration moves nothing: a move could not be journalled, or broke down.
+    pub moves_after: Timestamp,
     /// Time that the update of each template has left to make progress.
     pub progress: BTreeMap<TemplateCode, Duration>,
     /// When that was counted last.

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::{Ends, log};
 use crate::cluster::Cluster;
 use crate::executors::{CallError, Executors, Said};
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use crate::state::{Draft, State};
 
 /// Resources that could not be read are read again after this time.
@@ -70,7 +70,15 @@ impl Cluster {
     pub(super) async fn resource_move(&self, planned: ResourceMove, release: Release) {
         match self.resource_move_journalled(&planned, &release).await {
             Ok(()) => {}
-            Err(fault) => tracing::error!("a move could not be journalled: {fault}"),
+            Err(fault) => {
+                tracing::error!("a move could not be journalled: {}", chain(&fault));
+                let after = self.now() + READ_RETRY;
+                self.remember(|state| {
+                    state.volatile.moves.clear();
+                    state.volatile.moves_after = after;
+                })
+                .await;
+            }
         }
         let releases = {
             let state = self.read().await;

@@ -55,10 +55,14 @@ impl Resources {
     }
 
     pub(crate) fn mode(&self, mode: &str) {
-        // By a rename: the script never reads half a word.
-        let draft = self.0.join("mode.draft");
-        fs::write(&draft, mode).unwrap();
-        fs::rename(draft, self.0.join("mode")).unwrap();
+        self.put("mode", mode);
+    }
+
+    /// Writes a file by a rename: the script never reads half a word.
+    pub(crate) fn put(&self, file: &str, text: &str) {
+        let draft = self.0.join("draft");
+        fs::write(&draft, text).unwrap();
+        fs::rename(draft, self.0.join(file)).unwrap();
     }
 
     pub(crate) fn lines(&self, file: &str) -> Vec<String> {

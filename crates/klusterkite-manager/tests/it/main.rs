@@ -8,6 +8,7 @@
 mod assignment;
 mod authorisation;
 mod bugs;
+mod capacity;
 mod configurations;
 mod events;
 mod executor;

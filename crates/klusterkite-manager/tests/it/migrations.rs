@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::executor::{Resources, with_two_versions};
 use crate::fleet::{
-    Container, cluster_state, migrate, migration_eventually, newest_migration,
+    Container, cluster_state, events, migrate, migration_eventually, newest_migration,
     operation_eventually, refusal,
 };
 use crate::harness::{Answer, Server, eventually};
@@ -283,30 +283,24 @@ fn a_manager_that_ends_in_the_middle_of_a_migration_goes_on_with_it() {
 }
 
 #[test]
-fn a_pause_keeps_the_rest_of_a_request_from_starting() {
+fn a_failed_move_keeps_the_rest_of_a_request_from_starting() {
     let (server, resources) = with_two_versions(|_| {});
     migrate(&server, TO, &Value::Null);
     migration_eventually(&server, "completed");
     // Both lag now: a repair of two resources.
     for migrator in ["Db", "Site"] {
-        std::fs::write(server.data().join("executors/state").join(migrator), "p1").unwrap();
+        resources.put(migrator, "p1");
     }
     server
         .admin("POST", "/api/v1/cluster/recheck", Value::Null)
         .done();
-    operation_eventually(&server, "migrateResources");
-    let body = json!({"resources": [resource("Site", "source"), resource("Db", "source")]});
-    resources.mode("wait");
-    server
-        .admin("POST", "/api/v1/cluster/resources", body.clone())
-        .done();
-    let again = server.admin("POST", "/api/v1/cluster/resources", body);
-    again.problem(409, "busy");
     resources.mode("fail");
+    let body = json!({"resources": [resource("Site", "source"), resource("Db", "source")]});
+    eventually("both have been read and are asked for", || {
+        let path = "/api/v1/cluster/resources";
+        server.admin("POST", path, body.clone()).status != 409
+    });
     operation_eventually(&server, "migrateResources");
-    assert_eq!(
-        resources.points(),
-        ["p1", "p1"],
-        "the second was not started"
-    );
+    assert_eq!(resources.points(), ["p1", "p1"]);
+    assert_eq!(events(&server, "resourceFailed").len(), 1);
 }
