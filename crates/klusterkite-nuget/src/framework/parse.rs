@@ -57,8 +57,8 @@ fn parse_full(text: &str) -> Result<Framework, &'static str> {
             profile = value;
         }
     }
-    if matches!(family, Family::Any | Family::Agnostic) {
-        return Ok(Framework::with_version(family, [0; 4]));
+    if !profile.chars().all(is_profile_char) {
+        return Err("its profile must be letters, digits, `.`, `-` and `+`");
     }
     make(family, version, profile)
 }
@@ -100,9 +100,13 @@ fn make(
     profile: &str,
 ) -> Result<Framework, &'static str> {
     match family {
+        Family::Any | Family::Agnostic if version != [0; 4] || !profile.is_empty() => {
+            Err("what is not one framework has no version and no profile")
+        }
         Family::Portable => {
+            // Its version says nothing: the same library is written with and without one.
             let profile = portable::parse_profile(profile)?;
-            Ok(Framework::with_profile(family, version, &profile))
+            Ok(Framework::with_profile(family, [0; 4], &profile))
         }
         Family::NetFramework | Family::NetCoreApp if version[0] >= 5 => {
             let (platform, platform_version) = parse_platform(profile)?;

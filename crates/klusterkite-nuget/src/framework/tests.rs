@@ -49,6 +49,11 @@ fn every_spelling_becomes_the_shortest_folder_name() {
             "portable-net45+win8",
             ".NETPortable,Version=v0.0,Profile=Profile7",
         ),
+        (
+            ".NETPortable,Version=v4.5,Profile=Profile111",
+            "portable-net45+win8+wpa81",
+            ".NETPortable,Version=v0.0,Profile=Profile111",
+        ),
         ("any", "any", "Any,Version=v0.0"),
     ] {
         let parsed = framework(text);
@@ -77,6 +82,8 @@ fn texts_that_are_no_frameworks_are_refused() {
         ".NETCoreApp,Version=v8.x",
         ",",
         "nét8.0",
+        "any1.0",
+        ".NETFramework,Version=v4.0,Profile=a b",
         &long,
     ] {
         assert!(text.parse::<Framework>().is_err(), "{text:?}");

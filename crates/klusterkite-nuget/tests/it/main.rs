@@ -2,6 +2,8 @@
 
 // The condition tells clippy that these modules are tests throughout.
 #[cfg(test)]
+mod frameworks;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod packages;
