@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use indexmap::map::Entry;
 
 use crate::origin::Origin;
-use crate::path::{Key, Path};
+use crate::path::{Fields, Key, Path};
 
 /// A value as written, with the place where it was written.
 #[derive(Debug, Clone)]
@@ -35,7 +34,7 @@ pub(crate) enum NodeKind {
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ObjectNode {
-    pub(crate) fields: IndexMap<Key, Node>,
+    pub(crate) fields: Fields<Node>,
     /// Whether it lies above a value that is no object, so that nothing further below shows through.
     pub(crate) sealed: bool,
 }
@@ -102,6 +101,13 @@ impl Node {
             object.fields.insert(Arc::clone(key), inner);
             Self::object(origin, object)
         })
+    }
+
+    pub(crate) fn is_scalar(&self) -> bool {
+        matches!(
+            self.kind,
+            NodeKind::Null | NodeKind::Boolean(_) | NodeKind::Number(_) | NodeKind::String(_)
+        )
     }
 
     /// Tells whether the value is known only when substitutions are resolved.
@@ -227,7 +233,7 @@ pub(crate) fn merge_objects(
 }
 
 /// Sets a key above what it had.
-pub(crate) fn put(fields: &mut IndexMap<Key, Node>, key: Key, value: Node, order: KeyOrder) {
+pub(crate) fn put(fields: &mut Fields<Node>, key: Key, value: Node, order: KeyOrder) {
     match fields.entry(key) {
         Entry::Vacant(entry) => {
             entry.insert(value);
@@ -240,12 +246,7 @@ pub(crate) fn put(fields: &mut IndexMap<Key, Node>, key: Key, value: Node, order
 }
 
 /// Sets a path above what it had, without touching the rest of the object.
-pub(crate) fn put_at_path(
-    fields: &mut IndexMap<Key, Node>,
-    keys: &[Key],
-    value: Node,
-    order: KeyOrder,
-) {
+pub(crate) fn put_at_path(fields: &mut Fields<Node>, keys: &[Key], value: Node, order: KeyOrder) {
     let Some((first, rest)) = keys.split_first() else {
         return;
     };

@@ -14,7 +14,7 @@ use crate::origin::Origin;
 use crate::parser::join::Joined;
 use crate::path::{Key, Path, PathBuilder, ROOT};
 use crate::properties;
-use crate::scanner::{Scanner, Token};
+use crate::scanner::{Place, Scanner, Token};
 
 /// The grammar of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +137,7 @@ fn parse_in(
 struct Parser<'t, 'c> {
     scanner: Scanner<'t>,
     json: bool,
-    peeked: Option<(Token<'t>, Origin)>,
+    peeked: Option<(Token<'t>, Place)>,
     context: &'c Context<'c>,
     /// The path of the object that is being read.
     path: Vec<Key>,
@@ -147,24 +147,23 @@ struct Parser<'t, 'c> {
 
 impl<'t> Parser<'t, '_> {
     fn root(&mut self) -> Result<Node, Error> {
-        let (first, origin) = self.next_significant()?;
+        let (first, place) = self.next_significant()?;
         let root = match first {
-            Token::OpenBrace => self.object(origin, true)?,
+            Token::OpenBrace => self.object(place, true)?,
             Token::OpenBracket => {
-                self.list(origin.clone())?;
+                let list = self.list(place)?;
                 self.expect_end()?;
                 return Err(Error::WrongType {
-                    origin,
+                    origin: list.origin,
                     path: ROOT.to_owned(),
                     expected: "an object",
                     found: "a list",
                 });
             }
-            token if self.json => return Err(unexpected(&token, origin, "`{`")),
+            token if self.json => return Err(self.unexpected(&token, place, "`{`")),
             token => {
-                let start = origin.at(1, 1);
-                self.put_back(token, origin);
-                self.object(start, false)?
+                self.put_back(token, place);
+                self.object(Place::START, false)?
             }
         };
         self.expect_end()?;
@@ -174,29 +173,29 @@ impl<'t> Parser<'t, '_> {
     fn expect_end(&mut self) -> Result<(), Error> {
         match self.next_significant()? {
             (Token::End, _) => Ok(()),
-            (token, origin) => Err(unexpected(&token, origin, "the end of the text")),
+            (token, place) => Err(self.unexpected(&token, place, "the end of the text")),
         }
     }
 
-    fn next(&mut self) -> Result<(Token<'t>, Origin), Error> {
+    fn next(&mut self) -> Result<(Token<'t>, Place), Error> {
         if let Some(peeked) = self.peeked.take() {
             return Ok(peeked);
         }
-        let origin = self.scanner.here();
+        let place = self.scanner.here();
         let token = self.scanner.next_token()?;
         if self.json && matches!(token, Token::Comment | Token::Text(_)) {
-            return Err(unexpected(&token, origin, "JSON"));
+            return Err(self.unexpected(&token, place, "JSON"));
         }
-        Ok((token, origin))
+        Ok((token, place))
     }
 
-    fn put_back(&mut self, token: Token<'t>, origin: Origin) {
+    fn put_back(&mut self, token: Token<'t>, place: Place) {
         debug_assert!(self.peeked.is_none(), "one token of look-ahead");
-        self.peeked = Some((token, origin));
+        self.peeked = Some((token, place));
     }
 
     /// Returns the next token that is no whitespace, newline or comment.
-    fn next_significant(&mut self) -> Result<(Token<'t>, Origin), Error> {
+    fn next_significant(&mut self) -> Result<(Token<'t>, Place), Error> {
         loop {
             match self.next()? {
                 (Token::Space(_) | Token::Newline | Token::Comment, _) => {}
@@ -206,7 +205,7 @@ impl<'t> Parser<'t, '_> {
     }
 
     /// Reads fields up to the closing brace, or to the end of the text if there was no opening one.
-    fn object(&mut self, origin: Origin, braces: bool) -> Result<Node, Error> {
+    fn object(&mut self, start: Place, braces: bool) -> Result<Node, Error> {
         let mut object = ObjectNode::default();
         let mut after_comma = false;
         loop {
@@ -214,9 +213,9 @@ impl<'t> Parser<'t, '_> {
             match token {
                 Token::CloseBrace if braces && !(self.json && after_comma) => break,
                 Token::End if !braces => break,
-                Token::End => return Err(unexpected(&token, place, "a key or `}`")),
+                Token::End => return Err(self.unexpected(&token, place, "a key or `}`")),
                 Token::Text("include") if !self.json => {
-                    let included = self.include(&place)?;
+                    let included = self.include(place)?;
                     include::put_included(&mut object, included);
                 }
                 token => {
@@ -237,11 +236,11 @@ impl<'t> Parser<'t, '_> {
                     } else {
                         "`,` or the end of the line"
                     };
-                    return Err(unexpected(&token, place, expected));
+                    return Err(self.unexpected(&token, place, expected));
                 }
             }
         }
-        Ok(Node::object(origin, object))
+        Ok(Node::object(self.scanner.origin(start), object))
     }
 
     /// Takes what separates two elements, a comma or newlines, and tells whether there was any.
@@ -252,8 +251,8 @@ impl<'t> Parser<'t, '_> {
                 (Token::Space(_) | Token::Comment, _) => {}
                 (Token::Newline, _) => newline = true,
                 (Token::Comma, _) => return Ok(true),
-                (token, origin) => {
-                    self.put_back(token, origin);
+                (token, place) => {
+                    self.put_back(token, place);
                     return Ok(newline && !self.json);
                 }
             }
@@ -261,12 +260,15 @@ impl<'t> Parser<'t, '_> {
     }
 
     fn field(&mut self, object: &mut ObjectNode) -> Result<(), Error> {
-        let (keys, key_origin) = self.key()?;
+        let (keys, key_place) = self.key()?;
         self.depth += keys.len();
         if self.depth > NESTING_MAX {
-            return Err(Error::too_deep(key_origin));
+            return Err(Error::too_deep(self.scanner.origin(key_place)));
         }
-        self.path.extend(keys.iter().cloned());
+        let outer_path = self.path.len();
+        if self.context.includes.is_some() {
+            self.path.extend(keys.iter().cloned());
+        }
         let (separator, place) = self.next_significant()?;
         let value = match separator {
             Token::Colon => self.value()?,
@@ -274,13 +276,15 @@ impl<'t> Parser<'t, '_> {
             Token::PlusEquals if !self.json => self.value()?.appended(),
             // Without a separator nothing can be joined to the object.
             Token::OpenBrace if !self.json => self.object(place, true)?,
-            token => return Err(unexpected(&token, place, "`=`, `:` or `{` after the key")),
+            token => {
+                return Err(self.unexpected(&token, place, "`=`, `:` or `{` after the key"));
+            }
         };
-        self.path.truncate(self.path.len() - keys.len());
+        self.path.truncate(outer_path);
         self.depth -= keys.len();
         if self.json && object.fields.contains_key(&keys[0]) {
             return Err(Scanner::error_at(
-                key_origin,
+                self.scanner.origin(key_place),
                 format!("duplicate key `{}`", keys[0]),
             ));
         }
@@ -288,32 +292,43 @@ impl<'t> Parser<'t, '_> {
         Ok(())
     }
 
-    fn key(&mut self) -> Result<(Vec<Key>, Origin), Error> {
-        let (first, origin) = self.next_significant()?;
+    fn key(&mut self) -> Result<(Vec<Key>, Place), Error> {
+        let (first, place) = self.next_significant()?;
         if self.json {
             return match first {
-                Token::Quoted(text) => Ok((vec![Key::from(text.as_ref())], origin)),
-                token => Err(unexpected(&token, origin, "a quoted key")),
+                Token::Quoted(text) => Ok((vec![Key::from(text.as_ref())], place)),
+                token => Err(self.unexpected(&token, place, "a quoted key")),
             };
         }
         if !first.is_simple() {
-            return Err(unexpected(&first, origin, "a key"));
+            return Err(self.unexpected(&first, place, "a key"));
+        }
+        let (mut token, mut token_place) = self.next()?;
+        let mut space = None;
+        if let Token::Space(_) = token {
+            space = Some(token);
+            (token, token_place) = self.next()?;
+        }
+        let is_word = matches!(first, Token::Quoted(_)) || !first.text().contains('.');
+        if is_word && !token.is_simple() {
+            self.put_back(token, token_place);
+            return Ok((vec![Key::from(first.text())], place));
         }
         let mut builder = PathBuilder::default();
-        let mut written = first.text().to_owned();
-        builder.push(&first);
-        loop {
-            let (token, place) = self.next()?;
-            if !builder.push(&token) {
-                self.put_back(token, place);
-                break;
-            }
-            written.push_str(token.text());
+        let mut written = String::new();
+        for part in [Some(first), space].into_iter().flatten() {
+            builder.push(&part);
+            written.push_str(part.text());
         }
+        while builder.push(&token) {
+            written.push_str(token.text());
+            (token, token_place) = self.next()?;
+        }
+        self.put_back(token, token_place);
         match builder.finish() {
-            Ok(keys) => Ok((keys, origin)),
+            Ok(keys) => Ok((keys, place)),
             Err(problem) => Err(Error::Path {
-                origin,
+                origin: self.scanner.origin(place),
                 path: written.trim_end().to_owned(),
                 problem,
             }),
@@ -322,21 +337,43 @@ impl<'t> Parser<'t, '_> {
 
     /// Reads a value: everything up to the end of the line that is not a separator.
     fn value(&mut self) -> Result<Node, Error> {
-        let (first, origin) = self.next_significant()?;
+        let (first, place) = self.next_significant()?;
+        let origin = self.scanner.origin(place);
         let mut joined = Joined::new(origin.clone());
-        let mut next = (first, origin);
+        let mut next = (first, place);
+        if next.0.is_simple() {
+            // Mostly a scalar stands alone.
+            if self.json {
+                return Ok(join::scalar_node(next.0, origin));
+            }
+            let mut following = self.next()?;
+            let mut space = None;
+            if let Token::Space(text) = following.0 {
+                space = Some(text);
+                following = self.next()?;
+            }
+            if following.0.ends_value() {
+                self.put_back(following.0, following.1);
+                return Ok(join::scalar_node(next.0, origin));
+            }
+            joined.scalar(next.0, origin)?;
+            if let Some(space) = space {
+                joined.space(space);
+            }
+            next = following;
+        }
         loop {
-            let (token, origin) = next;
+            let (token, place) = next;
             match token {
                 Token::Space(space) => joined.space(space),
                 Token::Reference(reference) if !self.json => {
-                    joined.reference(self.reference(reference, origin));
+                    joined.reference(self.reference(reference, place));
                 }
-                Token::OpenBrace => joined.container(self.object(origin, true)?)?,
-                Token::OpenBracket => joined.container(self.list(origin)?)?,
-                token if token.is_simple() => joined.scalar(token, origin)?,
+                Token::OpenBrace => joined.container(self.object(place, true)?)?,
+                Token::OpenBracket => joined.container(self.list(place)?)?,
+                token if token.is_simple() => joined.scalar(token, self.scanner.origin(place))?,
                 token => {
-                    self.put_back(token, origin);
+                    self.put_back(token, place);
                     break;
                 }
             }
@@ -348,11 +385,11 @@ impl<'t> Parser<'t, '_> {
         if let Some(value) = joined.finish() {
             return Ok(value);
         }
-        let (token, origin) = self.next()?;
-        Err(unexpected(&token, origin, "a value"))
+        let (token, place) = self.next()?;
+        Err(self.unexpected(&token, place, "a value"))
     }
 
-    fn reference(&self, reference: crate::scanner::Reference, origin: Origin) -> Node {
+    fn reference(&self, reference: crate::scanner::Reference, place: Place) -> Node {
         let prefix = &self.context.prefix;
         let path = if prefix.is_empty() {
             reference.path
@@ -366,13 +403,14 @@ impl<'t> Parser<'t, '_> {
             optional: reference.optional,
             list: reference.list,
         };
+        let origin = self.scanner.origin(place);
         Node::new(origin, NodeKind::Reference(Arc::new(reference)))
     }
 
-    fn list(&mut self, origin: Origin) -> Result<Node, Error> {
+    fn list(&mut self, start: Place) -> Result<Node, Error> {
         self.depth += 1;
         if self.depth > NESTING_MAX {
-            return Err(Error::too_deep(origin));
+            return Err(Error::too_deep(self.scanner.origin(start)));
         }
         self.list_depth += 1;
         let mut items = Vec::new();
@@ -392,19 +430,18 @@ impl<'t> Parser<'t, '_> {
                 (Token::CloseBracket, _) => break,
                 (token, place) => {
                     let expected = "`,`, the end of the line or `]`";
-                    return Err(unexpected(&token, place, expected));
+                    return Err(self.unexpected(&token, place, expected));
                 }
             }
         }
         self.list_depth -= 1;
         self.depth -= 1;
+        let origin = self.scanner.origin(start);
         Ok(Node::new(origin, NodeKind::List(Arc::new(items))))
     }
-}
 
-fn unexpected(token: &Token<'_>, origin: Origin, expected: &str) -> Error {
-    Scanner::error_at(
-        origin,
-        format!("found {}, expected {expected}", token.describe()),
-    )
+    fn unexpected(&self, token: &Token<'_>, place: Place, expected: &str) -> Error {
+        let problem = format!("found {}, expected {expected}", token.describe());
+        Scanner::error_at(self.scanner.origin(place), problem)
+    }
 }

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
-
 use crate::error::Error;
 use crate::limits::NESTING_MAX;
 use crate::node::{Node, NodeKind, ObjectNode};
 use crate::origin::Origin;
-use crate::path::Key;
+use crate::path::{Fields, Key};
 use crate::scanner::Scanner;
 
 /// Parses `key = value` lines; dots in keys make objects, all values are strings.
@@ -109,7 +107,7 @@ fn unescape(text: &str, origin: &Origin) -> Result<String, Error> {
     Ok(plain)
 }
 
-fn put(fields: &mut IndexMap<Key, Node>, keys: &[Key], value: Node) {
+fn put(fields: &mut Fields<Node>, keys: &[Key], value: Node) {
     let Some((first, rest)) = keys.split_first() else {
         return;
     };

@@ -29,6 +29,8 @@ mod walk;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use foldhash::fast::RandomState;
+
 use crate::error::Error;
 use crate::limits::{
     EXPANDED_SIZE_BYTES_MAX, RESOLVE_DEPTH_MAX, RESOLVE_STEPS_BASE, RESOLVE_STEPS_PER_VALUE,
@@ -50,8 +52,8 @@ pub(crate) fn resolve(
     let mut resolver = Resolver {
         tree,
         environment,
-        known: HashMap::new(),
-        occurrences: HashMap::new(),
+        known: HashMap::default(),
+        occurrences: HashMap::default(),
         void: HashSet::new(),
         shallowest_hit: u32::MAX,
         steps_left,
@@ -65,10 +67,10 @@ struct Resolver<'a> {
     tree: Tree<'a>,
     environment: &'a BTreeMap<String, String>,
     /// What does not depend on anything hidden.
-    known: HashMap<PathId, Known>,
+    known: HashMap<PathId, Known, RandomState>,
     /// Values of substitutions and joined values, by occurrence. In cycles that end well they keep an
     /// occurrence from having several values, depending on who asked first.
-    occurrences: HashMap<ItemId, Value>,
+    occurrences: HashMap<ItemId, Value, RandomState>,
     /// Optional substitutions that have no value because they would contain themselves.
     void: HashSet<ItemId>,
     /// The shallowest step of a trail that has hidden something since this was last reset.

@@ -56,6 +56,19 @@ impl Token<'_> {
         )
     }
 
+    /// Tells whether nothing after it can belong to the same value.
+    pub(crate) fn ends_value(&self) -> bool {
+        matches!(
+            self,
+            Self::End
+                | Self::Newline
+                | Self::Comment
+                | Self::Comma
+                | Self::CloseBrace
+                | Self::CloseBracket
+        )
+    }
+
     /// Returns the text of a simple token.
     pub(crate) fn text(&self) -> &str {
         match self {
@@ -101,6 +114,18 @@ fn shortened(text: &str) -> String {
     shown
 }
 
+/// A place in the text that is being scanned. Most places are forgotten soon; the others become an
+/// [`Origin`], which costs more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    line: u32,
+    column: u32,
+}
+
+impl Place {
+    pub(crate) const START: Self = Self { line: 1, column: 1 };
+}
+
 /// Cuts a text into tokens.
 pub(crate) struct Scanner<'t> {
     text: &'t str,
@@ -141,11 +166,21 @@ impl<'t> Scanner<'t> {
     }
 
     /// Returns the place of the next token.
-    pub(crate) fn here(&mut self) -> Origin {
-        let passed = &self.text[self.known_position..self.position];
-        self.known_column += passed.chars().count() as u32;
+    pub(crate) fn here(&mut self) -> Place {
+        let passed = &self.text.as_bytes()[self.known_position..self.position];
+        // Every byte starts a character, apart from the continuation bytes of UTF-8.
+        let characters = passed.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+        self.known_column += characters as u32;
         self.known_position = self.position;
-        self.origin.at(self.line, self.known_column)
+        Place {
+            line: self.line,
+            column: self.known_column,
+        }
+    }
+
+    /// Returns a place as what is kept.
+    pub(crate) fn origin(&self, place: Place) -> Origin {
+        self.origin.at(place.line, place.column)
     }
 
     /// Returns a syntax error at a place.
@@ -157,7 +192,8 @@ impl<'t> Scanner<'t> {
     }
 
     fn error(&mut self, problem: impl Into<String>) -> Error {
-        Self::error_at(self.here(), problem)
+        let here = self.here();
+        Self::error_at(self.origin(here), problem)
     }
 
     fn rest(&self) -> &'t str {
@@ -259,27 +295,18 @@ impl<'t> Scanner<'t> {
             return Err(self.reserved(first));
         }
         // Literals are tokens of their own whatever follows; `trueish` is joined again by the parser.
-        for (literal, token) in [
-            ("true", Token::True),
-            ("false", Token::False),
-            ("null", Token::Null),
-        ] {
-            if rest.starts_with(literal) {
-                self.position += literal.len();
-                return Ok(token);
-            }
+        let literal = match first {
+            't' => ("true", Token::True),
+            'f' => ("false", Token::False),
+            _ => ("null", Token::Null),
+        };
+        if rest.starts_with(literal.0) {
+            self.position += literal.0.len();
+            return Ok(literal.1);
         }
-        let mut length = 0;
-        for (index, c) in rest.char_indices() {
-            if c == '\n'
-                || self.is_space(c)
-                || RESERVED.contains(c)
-                || rest[index..].starts_with("//")
-            {
-                break;
-            }
-            length = index + c.len_utf8();
-        }
+        // The first character is none that could end it, apart from whitespace that is none in JSON.
+        let start = first.len_utf8();
+        let length = start + unquoted_length(&rest[start..]);
         self.position += length;
         Ok(Token::Text(&rest[..length]))
     }
@@ -290,7 +317,7 @@ impl<'t> Scanner<'t> {
         }
         let start = self.here();
         self.position += 1;
-        let plain = self.take_while(|c| c != '"' && c != '\\' && !c.is_ascii_control());
+        let plain = self.take_plain();
         if self.peek() == Some('"') {
             self.position += 1;
             return Ok(Token::Quoted(Cow::Borrowed(plain)));
@@ -301,6 +328,7 @@ impl<'t> Scanner<'t> {
                 Some('"') => break,
                 Some('\\') => content.push(self.escape()?),
                 Some('\n') | None => {
+                    let start = self.origin(start);
                     return Err(Self::error_at(start, "the string has no closing `\"`"));
                 }
                 Some(c) if c.is_ascii_control() && c != '\u{7f}' => {
@@ -314,10 +342,19 @@ impl<'t> Scanner<'t> {
                     self.position += c.len_utf8();
                 }
             }
-            content.push_str(self.take_while(|c| c != '"' && c != '\\' && !c.is_ascii_control()));
+            content.push_str(self.take_plain());
         }
         self.position += 1;
         Ok(Token::Quoted(Cow::Owned(content)))
+    }
+
+    /// Takes what needs no second look inside of quotes.
+    fn take_plain(&mut self) -> &'t str {
+        let rest = self.rest();
+        let special = |byte: u8| matches!(byte, b'"' | b'\\') || byte.is_ascii_control();
+        let length = rest.bytes().position(special).unwrap_or(rest.len());
+        self.position += length;
+        &rest[..length]
     }
 
     fn escape(&mut self) -> Result<char, Error> {
@@ -369,6 +406,7 @@ impl<'t> Scanner<'t> {
         self.position += 3;
         let rest = self.rest();
         let Some(end) = rest.find("\"\"\"") else {
+            let start = self.origin(start);
             return Err(Self::error_at(start, "the string has no closing `\"\"\"`"));
         };
         // Quotes beyond the closing three belong to the content.
@@ -386,7 +424,7 @@ impl<'t> Scanner<'t> {
 
     /// Scans `${path}`, `${?path}` and `${path[]}`.
     fn reference(&mut self) -> Result<Token<'t>, Error> {
-        let origin = self.here();
+        let place = self.here();
         if !self.rest().starts_with("${") {
             return Err(self.error("`$` is reserved; a substitution is written `${path}`"));
         }
@@ -414,7 +452,7 @@ impl<'t> Scanner<'t> {
                 Token::CloseBrace => break end,
                 Token::End => {
                     return Err(Self::error_at(
-                        origin,
+                        self.origin(place),
                         "the substitution has no closing `}`",
                     ));
                 }
@@ -444,13 +482,49 @@ impl<'t> Scanner<'t> {
                 list: !brackets.is_empty(),
             })),
             Err(problem) => Err(Error::Path {
-                origin,
+                origin: self.origin(place),
                 path: shortened(self.text[start..end].trim()),
                 problem,
             }),
         }
     }
 }
+
+/// Returns how much of the start of a text is unquoted text, in bytes.
+fn unquoted_length(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut length = 0;
+    while let Some(&byte) = bytes.get(length) {
+        if byte.is_ascii() {
+            if ENDS_TEXT[byte as usize] || bytes[length..].starts_with(b"//") {
+                break;
+            }
+            length += 1;
+            continue;
+        }
+        match text[length..].chars().next() {
+            Some(c) if !is_space(c) => length += c.len_utf8(),
+            _ => break,
+        }
+    }
+    length
+}
+
+/// The ASCII characters that end unquoted text: reserved ones, whitespace and the newline.
+const ENDS_TEXT: [bool; 128] = {
+    let mut ends = [false; 128];
+    let mut index = 0;
+    while index < RESERVED.len() {
+        ends[RESERVED.as_bytes()[index] as usize] = true;
+        index += 1;
+    }
+    let mut byte = 0;
+    while byte < 128 {
+        ends[byte] |= is_space(byte as u8 as char) || byte as u8 == b'\n';
+        byte += 1;
+    }
+    ends
+};
 
 /// Reads the code unit of a `\uXXXX` at the start of the text.
 fn hex_unit(text: &str) -> Option<u32> {
@@ -467,7 +541,7 @@ fn is_json_space(c: char) -> bool {
 
 /// Tells whether a character is whitespace other than a newline: Unicode separators, the byte order
 /// mark, and the ASCII controls that Java counts as whitespace, as the specification demands.
-pub(crate) fn is_space(c: char) -> bool {
+pub(crate) const fn is_space(c: char) -> bool {
     matches!(
         c,
         ' ' | '\t'

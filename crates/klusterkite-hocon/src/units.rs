@@ -111,7 +111,8 @@ fn scaled(number: &str, unit: u128) -> Result<u128, String> {
     let plain = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-');
     let is_plain = unsigned.bytes().all(plain) && !unsigned.starts_with('+');
     if let (true, Ok(whole)) = (is_plain, unsigned.parse::<u64>()) {
-        return Ok(u128::from(whole) * unit);
+        // What saturates is beyond every limit of the callers.
+        return Ok(u128::from(whole).saturating_mul(unit));
     }
     let Some(float) = unsigned.parse::<f64>().ok().filter(|_| is_plain) else {
         return Err("is no number with a unit".to_owned());

@@ -1,11 +1,9 @@
 use std::sync::Arc;
 
-use indexmap::IndexMap;
-
 use crate::error::Error;
 use crate::limits::{EXPANDED_SIZE_BYTES_MAX, NESTING_MAX};
 use crate::origin::Origin;
-use crate::path::Key;
+use crate::path::Fields;
 
 /// A resolved value and the place where it was written. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,7 +39,7 @@ pub struct List(Arc<Counted<Vec<Value>>>);
 
 /// Keys and values in the order of their first appearance. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Object(Arc<Counted<IndexMap<Key, Value>>>);
+pub struct Object(Arc<Counted<Fields<Value>>>);
 
 /// A container with the size that it has when written out; substitutions share values, so that size
 /// has nothing to do with memory. Only [`Value::list`] and [`Value::object`] make one, within the limits.
@@ -142,7 +140,7 @@ impl Object {
         self.0.content.is_empty()
     }
 
-    pub(crate) fn fields(&self) -> &IndexMap<Key, Value> {
+    pub(crate) fn fields(&self) -> &Fields<Value> {
         &self.0.content
     }
 }
@@ -164,7 +162,7 @@ impl Value {
     }
 
     /// Makes an object within the limits.
-    pub(crate) fn object(origin: Origin, fields: IndexMap<Key, Self>) -> Result<Self, Error> {
+    pub(crate) fn object(origin: Origin, fields: Fields<Self>) -> Result<Self, Error> {
         let size_bytes = fields
             .iter()
             .map(|(key, value)| key.len() as u64 + value.size_bytes())

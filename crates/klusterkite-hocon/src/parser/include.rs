@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Context, Parser, parse_in, unexpected};
+use super::{Context, Parser, parse_in};
 use crate::error::Error;
 use crate::include::{IncludeKind, IncludeRequest};
 use crate::limits::{INCLUDE_COUNT_MAX, INCLUDE_DEPTH_MAX};
 use crate::node::{KeyOrder, Node, NodeKind, ObjectNode, merge, merge_objects};
 use crate::origin::Origin;
 use crate::parser::Syntax;
-use crate::scanner::{Scanner, Token};
+use crate::scanner::{Place, Scanner, Token};
 
 /// An `include` as written.
 struct Statement<'a> {
@@ -31,7 +31,8 @@ impl Statement<'_> {
 
 impl Parser<'_, '_> {
     /// Reads what follows the word `include` and returns the included object.
-    pub(super) fn include(&mut self, origin: &Origin) -> Result<Option<Node>, Error> {
+    pub(super) fn include(&mut self, place: Place) -> Result<Option<Node>, Error> {
+        let origin = self.scanner.origin(place);
         let (head, name) = self.include_head()?;
         let (kind, required) = match head.as_str() {
             "" => (IncludeKind::Relative, false),
@@ -42,7 +43,7 @@ impl Parser<'_, '_> {
             "required(classpath(" => (IncludeKind::ClassPath, true),
             _ => {
                 return Err(Scanner::error_at(
-                    origin.clone(),
+                    origin,
                     "write `include \"name\"`, `include file(\"name\")`, `include classpath(\"name\")` or \
                      `include required(…)` around one of them",
                 ));
@@ -53,7 +54,7 @@ impl Parser<'_, '_> {
             kind,
             name: &name,
             required,
-            origin,
+            origin: &origin,
         };
         self.load(&statement)
     }
@@ -61,27 +62,29 @@ impl Parser<'_, '_> {
     /// Reads up to the quoted name and returns the words before it, without whitespace.
     fn include_head(&mut self) -> Result<(String, String), Error> {
         let mut head = String::new();
-        let (mut token, mut origin) = self.next_significant()?;
+        let (mut token, mut place) = self.next_significant()?;
         loop {
             match token {
                 Token::Quoted(name) => return Ok((head, name.into_owned())),
                 Token::Text(text) => head.push_str(text),
                 Token::Space(_) if head.ends_with('(') => {}
-                token => return Err(unexpected(&token, origin, "a quoted name after `include`")),
+                token => {
+                    return Err(self.unexpected(&token, place, "a quoted name after `include`"));
+                }
             }
-            (token, origin) = self.next()?;
+            (token, place) = self.next()?;
         }
     }
 
     fn include_tail(&mut self, mut open: usize) -> Result<(), Error> {
         while open > 0 {
-            let (token, origin) = self.next()?;
+            let (token, place) = self.next()?;
             match token {
                 Token::Space(_) => {}
                 Token::Text(text) if text.len() <= open && text.bytes().all(|b| b == b')') => {
                     open -= text.len();
                 }
-                token => return Err(unexpected(&token, origin, "`)`")),
+                token => return Err(self.unexpected(&token, place, "`)`")),
             }
         }
         Ok(())

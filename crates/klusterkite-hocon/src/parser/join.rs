@@ -148,7 +148,7 @@ impl<'t> Joined<'t> {
     }
 }
 
-fn scalar_node(token: Token<'_>, origin: Origin) -> Node {
+pub(super) fn scalar_node(token: Token<'_>, origin: Origin) -> Node {
     let kind = match token {
         Token::True => NodeKind::Boolean(true),
         Token::False => NodeKind::Boolean(false),

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
-
 use super::joined::Joined;
 use super::trail::{Context, Trail, Unfolded};
 use super::tree::{Content, ItemId, Part, PathId, Tree};
@@ -12,7 +10,7 @@ use super::{Resolver, Stop};
 use crate::error::Error;
 use crate::node::{NodeKind, ReferenceNode};
 use crate::origin::Origin;
-use crate::path::Key;
+use crate::path::{Fields, Key};
 use crate::value::{Number, Object, Value, ValueKind};
 
 impl Resolver<'_> {
@@ -143,8 +141,7 @@ impl Resolver<'_> {
     }
 
     fn is_hidden(&mut self, id: ItemId, trail: &Trail) -> bool {
-        let path = self.tree.item(id).path;
-        match self.tree.hidden_up_to(path, trail) {
+        match self.tree.hidden_at(id, trail) {
             Some((up_to, number)) if id <= up_to => {
                 self.shallowest_hit = self.shallowest_hit.min(number);
                 true
@@ -192,9 +189,16 @@ impl Resolver<'_> {
             [Layer::Item(id, _), ..] => self.tree.item(*id).origin.clone(),
             [] => self.tree.item(Tree::ROOT).origin.clone(),
         };
+        if let [Layer::Item(id, unfolded)] = layers {
+            let context = Context {
+                trail: trail.clone(),
+                unfolded: unfolded.clone(),
+            };
+            return self.single_object(*id, at, &context);
+        }
         let children = self.fields(layers);
         self.steps(&origin, children.len())?;
-        let mut fields = IndexMap::new();
+        let mut fields = Fields::default();
         for (key, children) in children {
             let value = match (self.plain(&children), at) {
                 (Some(plain), _) => Some(plain),
@@ -211,9 +215,43 @@ impl Resolver<'_> {
         Ok(Value::object(origin, fields)?)
     }
 
+    /// Returns the value of an object that is merged with no other, the most frequent case by far.
+    fn single_object(
+        &mut self,
+        id: ItemId,
+        at: Option<PathId>,
+        context: &Context,
+    ) -> Result<Value, Stop> {
+        let item = self.tree.item(id);
+        let (origin, content) = (item.origin, item.content.clone());
+        let mut fields = Fields::default();
+        if let Content::Object(object, items) = content {
+            self.steps(origin, items.len())?;
+            fields.reserve(items.len());
+            for (key, item) in object.fields.keys().zip(items.iter()) {
+                let value = match (&self.tree.item(*item).content, at) {
+                    (Content::Scalar(scalar), _) => {
+                        Some(scalar_value(self.tree.item(*item).origin, scalar))
+                    }
+                    (_, None) => self.item(*item, None, context)?,
+                    (_, Some(at)) => {
+                        let path = self.tree.child_path(at, key);
+                        self.remembering(path, &context.trail, |r| {
+                            r.item(*item, Some(path), context)
+                        })?
+                    }
+                };
+                if let Some(value) = value {
+                    fields.insert(Arc::clone(key), value);
+                }
+            }
+        }
+        Ok(Value::object(origin.clone(), fields)?)
+    }
+
     /// Returns what merged objects have at each key, highest priority first; keys that come from below come first.
-    fn fields(&self, layers: &[Layer]) -> IndexMap<Key, Vec<Layer>> {
-        let mut fields: IndexMap<Key, Vec<Layer>> = IndexMap::new();
+    fn fields(&self, layers: &[Layer]) -> Fields<Vec<Layer>> {
+        let mut fields: Fields<Vec<Layer>> = Fields::default();
         for layer in layers.iter().rev() {
             match layer {
                 Layer::Known(value) => {
@@ -239,7 +277,7 @@ impl Resolver<'_> {
         fields
     }
 
-    /// Returns the value of a key that has only a scalar, the most frequent case by far.
+    /// Returns the value of a key that has only a scalar.
     fn plain(&self, children: &[Layer]) -> Option<Value> {
         let [Layer::Item(id, _)] = children else {
             return None;

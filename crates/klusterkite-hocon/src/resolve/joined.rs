@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 use indexmap::map::Entry;
 
 use crate::error::Error;
 use crate::origin::Origin;
-use crate::path::Key;
+use crate::path::{Fields, Key};
 use crate::value::{Value, ValueKind};
 
 pub(super) struct Joined<'a> {
@@ -23,7 +22,7 @@ enum State {
     Single(Value),
     Text(String),
     List(Vec<Value>),
-    Object(IndexMap<Key, Value>),
+    Object(Fields<Value>),
 }
 
 impl<'a> Joined<'a> {
@@ -131,8 +130,8 @@ fn text_of(value: &Value) -> Option<&str> {
 
 /// Merges fields onto others, deeply.
 fn merge_fields(
-    low: &mut IndexMap<Key, Value>,
-    high: &IndexMap<Key, Value>,
+    low: &mut Fields<Value>,
+    high: &Fields<Value>,
     copied: &mut usize,
 ) -> Result<(), Error> {
     *copied += high.len() * size_of::<(Key, Value)>();

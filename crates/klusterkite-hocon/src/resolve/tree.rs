@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::trail::Trail;
 use crate::node::{Node, NodeKind, ObjectNode, Piece, ReferenceNode};
 use crate::origin::Origin;
@@ -20,6 +22,9 @@ pub(super) struct PathId(u32);
 pub(super) struct Item<'a> {
     pub(super) origin: &'a Origin,
     pub(super) path: PathId,
+    /// The key of a scalar in the object at the path. Most values are scalars, and nobody asks for the
+    /// paths of most of them, so they get no number.
+    key: Option<&'a Key>,
     pub(super) content: Content<'a>,
 }
 
@@ -58,7 +63,7 @@ struct PathEntry {
 pub(super) struct Tree<'a> {
     items: Vec<Item<'a>>,
     paths: Vec<PathEntry>,
-    children: HashMap<(PathId, Key), PathId>,
+    children: HashMap<(PathId, Key), PathId, RandomState>,
 }
 
 impl<'a> Tree<'a> {
@@ -68,7 +73,7 @@ impl<'a> Tree<'a> {
         let mut tree = Self {
             items: Vec::new(),
             paths: Vec::new(),
-            children: HashMap::new(),
+            children: HashMap::default(),
         };
         let path = tree.base_path(Self::ROOT, 0);
         tree.add_object(origin, root, path);
@@ -167,8 +172,21 @@ impl<'a> Tree<'a> {
         trail.with(path, id, self.entry(path).region)
     }
 
-    /// Returns the innermost item that hides something at a path, with its place in the trail.
-    pub(super) fn hidden_up_to(&self, path: PathId, trail: &Trail) -> Option<(ItemId, u32)> {
+    /// Returns the innermost item that hides something where an item lies, with its place in the trail.
+    pub(super) fn hidden_at(&self, id: ItemId, trail: &Trail) -> Option<(ItemId, u32)> {
+        if trail.length() == 0 {
+            return None;
+        }
+        let item = self.item(id);
+        let path = match item.key {
+            // A path without a number is one where no substitution stands.
+            Some(key) => *self.children.get(&(item.path, Arc::clone(key)))?,
+            None => item.path,
+        };
+        self.hidden_up_to(path, trail)
+    }
+
+    fn hidden_up_to(&self, path: PathId, trail: &Trail) -> Option<(ItemId, u32)> {
         let entry = self.entry(path);
         if !entry.delayed || trail.regions() & entry.region != entry.region {
             return None;
@@ -210,6 +228,7 @@ impl<'a> Tree<'a> {
         self.items.push(Item {
             origin,
             path,
+            key: None,
             content: Content::Scalar(&NodeKind::Null),
         });
         id
@@ -268,8 +287,15 @@ impl<'a> Tree<'a> {
         let id = self.push(origin, path);
         let mut ids = Vec::with_capacity(object.fields.len());
         for (key, node) in &object.fields {
-            let child = self.child_path(path, key);
-            ids.push(self.add(node, child));
+            ids.push(if node.is_scalar() {
+                let id = self.push(&node.origin, path);
+                let item = &mut self.items[id.0 as usize];
+                (item.key, item.content) = (Some(key), Content::Scalar(&node.kind));
+                id
+            } else {
+                let child = self.child_path(path, key);
+                self.add(node, child)
+            });
         }
         self.set(id, Content::Object(object, ids.into()));
         id

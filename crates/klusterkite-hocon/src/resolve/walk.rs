@@ -81,9 +81,9 @@ impl Resolver<'_> {
         let mut flow = Flow::Open;
         loop {
             let item = self.tree.item(id);
-            let (origin, path, content) = (item.origin, item.path, item.content.clone());
+            let (origin, content) = (item.origin, item.content.clone());
             self.steps(origin, 1)?;
-            let hidden = self.tree.hidden_up_to(path, &context.trail);
+            let hidden = self.tree.hidden_at(id, &context.trail);
             if let Some((up_to, number)) = hidden
                 && id <= up_to
                 && !matches!(content, Content::Stack(_))

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use klusterkite_hocon::limits::{INCLUDE_COUNT_MAX, NESTING_MAX};
 use klusterkite_hocon::{
     Config, Document, Error, IncludeReader, IncludeRequest, IncludedText, ParseOptions, Syntax,
+    units,
 };
 
 fn resolve(text: &str) -> Result<Config, Error> {
@@ -180,6 +181,44 @@ fn entangled_substitutions_are_an_error() {
             Ok(_) | Err(Error::Limit { .. } | Error::Unresolved { .. }) => {}
             Err(error) => panic!("{error}"),
         }
+    }
+}
+
+#[test]
+fn whitespace_that_is_none_in_json_ends_in_an_error() {
+    let options = ParseOptions {
+        syntax: Syntax::Json,
+        includes: None,
+    };
+    for space in ["\u{a0}", "\u{b}", "\u{2003}", "\u{feff}"] {
+        for text in [
+            format!("${{{space}"),
+            format!("{{{space}"),
+            format!("{{\"a\":{space}1}}"),
+            format!("{{\"a\":${{{space}}}}}"),
+        ] {
+            let error = Document::parse_with(&text, "json", &options).unwrap_err();
+            assert!(
+                matches!(error, Error::Syntax { .. } | Error::Path { .. }),
+                "{text:?}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn sizes_and_durations_beyond_all_numbers_are_errors() {
+    for number in ["9223372036854775808", "18446744073709551615", "1e300"] {
+        for unit in ["z", "Y", "YB"] {
+            assert_eq!(
+                units::parse_size(&format!("{number} {unit}")),
+                Err("is too large a size".to_owned())
+            );
+        }
+        assert_eq!(
+            units::parse_duration(&format!("{number} days")),
+            Err("is too long a duration".to_owned())
+        );
     }
 }
 
