@@ -123,26 +123,34 @@ async fn open(config: Config, listener: &TcpListener) -> Result<Cluster> {
             Ok(cluster) => return Ok(cluster),
             Err(error) => error,
         };
-        let Some(code) = waits_for(&error) else {
+        let Some((code, sentence)) = waits_for(&error) else {
             return Err(error);
         };
-        let message = format!("{error:#}");
-        if said.as_ref() != Some(&message) {
-            tracing::warn!(code, "{message}; waiting for it");
-            said = Some(message.clone());
+        let failed = format!("{error:#}");
+        if said.as_ref() != Some(&failed) {
+            tracing::warn!(code, "{failed}; waiting for it");
+            said = Some(failed);
         }
-        let waiting = http::serve_waiting(listener, code, message);
+        let waiting = http::serve_waiting(listener, code, sentence);
         // It only ends by the pause, or with a failure that the next round meets too.
         let _ = tokio::time::timeout(OPEN_PAUSE, waiting).await;
     }
 }
 
-/// Returns the code for what somebody else has to do before the database can be opened.
-fn waits_for(error: &anyhow::Error) -> Option<&'static str> {
+/// Returns the code for what somebody else has to do before the database can be opened, and what strangers are told:
+/// the path stays in the log.
+fn waits_for(error: &anyhow::Error) -> Option<(&'static str, &'static str)> {
     use klusterkite_store::Error;
     match error.downcast_ref::<Error>()? {
-        Error::NotFound { .. } | Error::NotSeeded { .. } => Some("notSeeded"),
-        Error::Locked { .. } | Error::Busy { .. } => Some("databaseLocked"),
+        Error::NotFound { .. } | Error::NotSeeded { .. } => Some((
+            "notSeeded",
+            "the manager's database is not there or holds no cluster; run `klusterkite-seeder` once to create it, \
+             the manager's log names the file",
+        )),
+        Error::Locked { .. } | Error::Busy { .. } => Some((
+            "databaseLocked",
+            "another program holds the manager's database; end it, the manager's log names the file",
+        )),
         _ => None,
     }
 }

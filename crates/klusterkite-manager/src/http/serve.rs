@@ -39,9 +39,9 @@ pub async fn serve(listener: TcpListener, cluster: Cluster) -> io::Result<()> {
 pub async fn serve_waiting(
     listener: &TcpListener,
     code: &'static str,
-    message: String,
+    sentence: &'static str,
 ) -> io::Result<()> {
-    accept(listener, waiting::router(code, message)).await
+    accept(listener, waiting::router(code, sentence)).await
 }
 
 async fn accept(listener: &TcpListener, router: Router) -> io::Result<()> {

@@ -13,16 +13,17 @@ use crate::http::input::drop_body;
 use crate::http::{answer, health};
 
 /// Makes a router that refuses everything but the question whether the process is alive.
-pub(super) fn router(code: &'static str, message: String) -> Router {
-    let refuse = move |request: Request| refuse(request, code, message.clone());
+pub(super) fn router(code: &'static str, sentence: &'static str) -> Router {
+    let refuse = move |request: Request| refuse(request, code, sentence);
     Router::new()
         .route("/healthz", get(health::healthz))
         .fallback(refuse)
         .layer(from_fn(answer::observe))
 }
 
-async fn refuse(request: Request, code: &'static str, message: String) -> Response {
+async fn refuse(request: Request, code: &'static str, sentence: &'static str) -> Response {
     drop_body(request).await;
+    let message = sentence.to_owned();
     let mut response = Fault::Unavailable { code, message }.into_response();
     // The next request has to meet the cluster, which another router answers for.
     let close = HeaderValue::from_static("close");

@@ -260,9 +260,14 @@ fn a_manager_without_a_database_says_not_seeded_and_leads_as_soon_as_it_is_there
         assert_eq!(problem["code"], "notSeeded");
         let detail = problem["detail"].as_str().unwrap();
         assert!(detail.contains("klusterkite-seeder"), "{detail}");
+        assert!(!detail.contains("cluster.db"), "{detail}");
     }
     program.wait_for("/healthz", 200);
-    assert!(program.log().contains("run `klusterkite-seeder`"));
+    assert!(
+        program
+            .log()
+            .contains("cluster.db`; run `klusterkite-seeder`")
+    );
     create(&program.database());
     program.wait_for("/readyz", 200);
     assert_eq!(program.stop(), Some(0));
