@@ -6,11 +6,11 @@ use std::path::Path;
 
 use crate::exit::{Exit, Stop};
 
-/// Reads a text of at most so many bytes; whatever is wrong with the file is wrong input.
+/// Reads a text of at most so many bytes, or fails with the code for local files.
 pub(crate) fn read_text(path: &Path, bytes_max: u64) -> anyhow::Result<String> {
     let unusable = |reason: String| {
         let sentence = format!("cannot read `{}`: {reason}", path.display());
-        anyhow::Error::from(Stop::new(Exit::Usage, sentence))
+        anyhow::Error::from(Stop::new(Exit::Failed, sentence))
     };
     let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
     let mut text = String::new();

@@ -125,12 +125,6 @@ fn wrong_passwords_missing_logins_and_absent_managers_have_their_codes() {
         assert_eq!(ran.code, 2, "{ran:?}");
         assert!(ran.err.contains("here"), "{ran:?}");
     }
-    for file in ["/nowhere/password", "/dev/zero"] {
-        let mut bare = manager.bare("node list");
-        let ran = Ran::of(bare.env("KLUSTERKITE_PASSWORD_FILE", file));
-        assert_eq!(ran.code, 2, "{ran:?}");
-        assert!(ran.err.contains(file), "{ran:?}");
-    }
     let ran = Ran::of(
         manager
             .command("node list")
@@ -182,4 +176,23 @@ fn a_session_goes_only_to_its_own_manager() {
     let ran = Ran::of(elsewhere.env("KLUSTERKITE_URL", second.server.url()));
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(second.server.requests().is_empty());
+}
+
+#[test]
+fn a_local_file_that_cannot_be_read_is_named_and_ends_with_1() {
+    let manager = Manager::start(nodes);
+    let feed = "--feed http://127.0.0.1:1/v3/index.json";
+    for file in ["/nowhere/file", "/dev/zero"] {
+        let mut password = manager.bare("node list");
+        password.env("KLUSTERKITE_PASSWORD_FILE", file);
+        let mut key = manager.bare(&format!("package list {feed} --feed-key-file {file}"));
+        for command in [&mut password, &mut key] {
+            let ran = Ran::of(command);
+            assert_eq!(ran.code, 1, "{ran:?}");
+            assert!(ran.err.contains(file), "{ran:?}");
+        }
+    }
+    let ran = Ran::of(&mut manager.bare("package pack nowhere"));
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("`nowhere/pack.hocon`"), "{ran:?}");
 }
