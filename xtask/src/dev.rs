@@ -157,7 +157,9 @@ fn make_directory(asked: &Asked) -> Result<()> {
             running.is_empty(),
             "a cluster runs in {shown}: stop it, or give another --dir (processes {running:?})"
         );
-        if !asked.keep {
+        if asked.keep {
+            LocalCluster::ports_are_free(directory)?;
+        } else {
             std::fs::remove_dir_all(directory).with_context(|| format!("cannot empty {shown}"))?;
         }
     }

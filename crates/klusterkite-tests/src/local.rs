@@ -153,6 +153,26 @@ impl LocalCluster {
             .try_for_each(Program::still_runs)
     }
 
+    /// Fails when somebody else uses a port of the cluster in a directory; it has to keep its ports, because its
+    /// settings name them.
+    pub fn ports_are_free(directory: &Path) -> Result<()> {
+        let Ok(text) = fs::read(directory.join("ports.json")) else {
+            return Ok(());
+        };
+        let ports: Vec<u16> = serde_json::from_slice(&text)?;
+        for (place, port) in ports.into_iter().enumerate() {
+            let user = match place {
+                0 => "the feed".to_owned(),
+                1 => "the manager".to_owned(),
+                worker => format!("worker-{}", worker - 1),
+            };
+            TcpListener::bind(("127.0.0.1", port)).with_context(|| {
+                format!("port {port} of {user} is taken: end the program that has it, or start a new cluster without --keep")
+            })?;
+        }
+        Ok(())
+    }
+
     /// Returns the ids of the processes of a cluster that lives in a directory, whoever started it.
     pub fn processes_in(directory: &Path) -> Vec<u32> {
         // Not the whole directory: somebody's shell may stand in it.
