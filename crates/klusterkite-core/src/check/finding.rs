@@ -45,6 +45,8 @@ text_codes! {
     ReplacesPresent = "replacesPresent",
     /// Minimum equals maximum and there is no surge: no node could ever be replaced.
     NoRoomForUpdate = "noRoomForUpdate",
+    /// A setting that this release does not carry out yet.
+    NotSupported = "notSupported",
     /// The progress deadline ends before a node can become stable.
     DeadlineTooShort = "deadlineTooShort",
     /// There is no template of the manager, or more than one.

@@ -129,6 +129,10 @@ fn node_template(template: &NodeTemplateSettings, codes: &BTreeSet<&str>, findin
         );
         findings.error(FindingCode::EntryPointInvalid, field("entryPoint"), message);
     }
+    if template.exclusive {
+        let message = "this release does not stop nodes whose lease ends yet; a promise that is not kept is refused";
+        findings.error(FindingCode::NotSupported, field("exclusive"), message);
+    }
     priority(&field("priority"), template.priority, findings);
     instances(template, findings);
     rollout(template, findings);

@@ -242,6 +242,11 @@ fn every_rule_of_the_settings_alone_names_its_field() {
             "outOfRange nodeTemplates[\"web\"].rollout.startDeadlineSeconds",
         ),
         (
+            "/nodeTemplates/0/exclusive",
+            json!(true),
+            "notSupported nodeTemplates[\"web\"].exclusive",
+        ),
+        (
             "/nodeTemplates/1/rollout/surge",
             json!(1),
             "singleManager nodeTemplates[\"clusterManager\"]",
