@@ -27,7 +27,6 @@ pub(crate) fn ci() -> Result<ExitCode> {
         run(&mut cargo(&arguments))
     });
     stages.run("licences", licences);
-    stages.run("test", || test().map(|_| ()));
     stages.run("doctest", || {
         run(&mut cargo(&[
             "test",
@@ -37,6 +36,7 @@ pub(crate) fn ci() -> Result<ExitCode> {
             "--quiet",
         ]))
     });
+    stages.run("test", || test().map(|_| ()));
     stages.run("fuzz", crate::fuzz::short);
     stages.run("launcher", || crate::bench::launcher_limits(false));
     stages.report()
