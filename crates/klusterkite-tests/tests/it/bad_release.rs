@@ -35,6 +35,8 @@ fn a_service_that_never_becomes_ready_pauses_the_update_and_can_be_rolled_back()
         .unwrap();
     let back = test.migration_ended(&operator);
     assert_eq!(back["state"], "rolledBack", "{back:#}\n{}", test.kept());
+    // The node that failed may still be starting the release before.
+    test.cluster.wait_until_ready().unwrap();
     let versions = test.answers("/version");
     assert!(
         versions.iter().all(|answer| answer.contains("1.0.0")),
