@@ -36,7 +36,7 @@ impl Cluster {
                     message,
                     retry_after,
                 }) => {
-                    if code != wait_code(WaitCode::Cordoned) {
+                    if code != WaitCode::Cordoned.as_str() {
                         waits(draft, &request, retry_after);
                     }
                     Ok(Err(Fault::Wait {
@@ -120,7 +120,7 @@ fn start(
             why,
         } => {
             return Err(Fault::Wait {
-                code: wait_code(code),
+                code: code.as_str(),
                 message: why.sentence,
                 retry_after,
             });
@@ -209,14 +209,6 @@ fn persistent<'a>(state: &'a State, node: &'a NodeRow) -> Option<&'a TemplateCod
     let template = node.last_template.as_ref()?;
     let persistent = state.active()?.node_templates.get(template)?.persistent;
     persistent.then_some(template)
-}
-
-fn wait_code(code: WaitCode) -> &'static str {
-    match code {
-        WaitCode::ClusterFull => "clusterFull",
-        WaitCode::NoTemplateForContainer => "noTemplateForContainer",
-        WaitCode::Cordoned => "cordoned",
-    }
 }
 
 fn no_active() -> Fault {
