@@ -4,7 +4,10 @@ mod include;
 mod join;
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use foldhash::fast::RandomState;
 
 use crate::error::Error;
 use crate::include::IncludeReader;
@@ -130,6 +133,7 @@ fn parse_in(
         path: context.prefix.clone(),
         depth: context.depth,
         list_depth: context.list_depth,
+        keys: HashSet::default(),
     };
     parser.root()
 }
@@ -143,6 +147,26 @@ struct Parser<'t, 'c> {
     path: Vec<Key>,
     depth: usize,
     list_depth: usize,
+    /// Keys that the text has used, to be shared.
+    keys: HashSet<Key, RandomState>,
+}
+
+/// Most keys that are shared: those of texts that repeat them, without doubling the memory of those that do not.
+const INTERNED_KEYS_MAX: usize = 1000;
+
+/// What stands before a separator, mostly one word.
+enum Keys {
+    One(Key),
+    Several(Vec<Key>),
+}
+
+impl Keys {
+    fn as_slice(&self) -> &[Key] {
+        match self {
+            Self::One(key) => std::slice::from_ref(key),
+            Self::Several(keys) => keys,
+        }
+    }
 }
 
 impl<'t> Parser<'t, '_> {
@@ -261,6 +285,7 @@ impl<'t> Parser<'t, '_> {
 
     fn field(&mut self, object: &mut ObjectNode) -> Result<(), Error> {
         let (keys, key_place) = self.key()?;
+        let keys = keys.as_slice();
         self.depth += keys.len();
         if self.depth > NESTING_MAX {
             return Err(Error::too_deep(self.scanner.origin(key_place)));
@@ -288,15 +313,27 @@ impl<'t> Parser<'t, '_> {
                 format!("duplicate key `{}`", keys[0]),
             ));
         }
-        put_at_path(&mut object.fields, &keys, value, KeyOrder::LowFirst);
+        put_at_path(&mut object.fields, keys, value, KeyOrder::LowFirst);
         Ok(())
     }
 
-    fn key(&mut self) -> Result<(Vec<Key>, Place), Error> {
+    /// Returns the key of a text; a text mostly uses few keys, again and again.
+    fn interned(&mut self, text: &str) -> Key {
+        if let Some(key) = self.keys.get(text) {
+            return Arc::clone(key);
+        }
+        let key = Key::from(text);
+        if self.keys.len() < INTERNED_KEYS_MAX {
+            self.keys.insert(Arc::clone(&key));
+        }
+        key
+    }
+
+    fn key(&mut self) -> Result<(Keys, Place), Error> {
         let (first, place) = self.next_significant()?;
         if self.json {
             return match first {
-                Token::Quoted(text) => Ok((vec![Key::from(text.as_ref())], place)),
+                Token::Quoted(text) => Ok((Keys::One(self.interned(&text)), place)),
                 token => Err(self.unexpected(&token, place, "a quoted key")),
             };
         }
@@ -312,7 +349,7 @@ impl<'t> Parser<'t, '_> {
         let is_word = matches!(first, Token::Quoted(_)) || !first.text().contains('.');
         if is_word && !token.is_simple() {
             self.put_back(token, token_place);
-            return Ok((vec![Key::from(first.text())], place));
+            return Ok((Keys::One(self.interned(first.text())), place));
         }
         let mut builder = PathBuilder::default();
         let mut written = String::new();
@@ -326,7 +363,7 @@ impl<'t> Parser<'t, '_> {
         }
         self.put_back(token, token_place);
         match builder.finish() {
-            Ok(keys) => Ok((keys, place)),
+            Ok(keys) => Ok((Keys::Several(keys), place)),
             Err(problem) => Err(Error::Path {
                 origin: self.scanner.origin(place),
                 path: written.trim_end().to_owned(),

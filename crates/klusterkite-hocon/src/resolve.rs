@@ -52,7 +52,7 @@ pub(crate) fn resolve(
     let mut resolver = Resolver {
         tree,
         environment,
-        known: HashMap::default(),
+        known: Vec::new(),
         occurrences: HashMap::default(),
         void: HashSet::new(),
         shallowest_hit: u32::MAX,
@@ -66,8 +66,8 @@ pub(crate) fn resolve(
 struct Resolver<'a> {
     tree: Tree<'a>,
     environment: &'a BTreeMap<String, String>,
-    /// What does not depend on anything hidden.
-    known: HashMap<PathId, Known, RandomState>,
+    /// What does not depend on anything hidden, by the number of the path.
+    known: Vec<Option<Known>>,
     /// Values of substitutions and joined values, by occurrence. In cycles that end well they keep an
     /// occurrence from having several values, depending on who asked first.
     occurrences: HashMap<ItemId, Value, RandomState>,
@@ -167,7 +167,7 @@ impl Resolver<'_> {
 
     /// Returns what is known about a path, unless something hidden could change it.
     fn known(&self, path: PathId, trail: &Trail) -> Option<Known> {
-        let known = self.known.get(&path)?;
+        let known = self.known.get(path.index())?.as_ref()?;
         let undisturbed = !self.tree.hides_around(trail, path);
         undisturbed.then(|| known.clone())
     }
@@ -185,9 +185,16 @@ impl Resolver<'_> {
         let outer_hit = std::mem::replace(&mut self.shallowest_hit, u32::MAX);
         let found = find(self);
         if let (Ok(found), true) = (&found, self.shallowest_hit > trail.length()) {
-            self.known.insert(path, Known::of(found.clone()));
+            self.remember(path, Known::of(found.clone()));
         }
         self.shallowest_hit = self.shallowest_hit.min(outer_hit);
         found
+    }
+
+    fn remember(&mut self, path: PathId, known: Known) {
+        if self.known.len() <= path.index() {
+            self.known.resize(self.tree.path_count(), None);
+        }
+        self.known[path.index()] = Some(known);
     }
 }

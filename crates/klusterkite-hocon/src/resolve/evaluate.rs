@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::joined::Joined;
 use super::trail::{Context, Trail, Unfolded};
-use super::tree::{Content, ItemId, Part, PathId, Tree};
+use super::tree::{Content, ItemId, Part, PathId, Span, Tree};
 use super::walk::{Closed, Flow, Layer, View, unresolved};
 use super::{Resolver, Stop};
 use crate::error::Error;
@@ -95,12 +95,12 @@ impl Resolver<'_> {
             return Ok(Some(value.clone()));
         }
         let item = self.tree.item(id);
-        let (origin, content) = (item.origin, item.content.clone());
+        let (origin, content) = (item.origin, item.content);
         self.steps(origin, 1)?;
         match content {
             Content::Scalar(scalar) => Ok(Some(scalar_value(origin, scalar))),
             Content::List(items) => {
-                let list = self.deeper(origin, |r| r.list(origin, &items, context))?;
+                let list = self.deeper(origin, |r| r.list(origin, items, context))?;
                 Ok(Some(list))
             }
             Content::Object(..) => {
@@ -122,7 +122,7 @@ impl Resolver<'_> {
                 Ok(self.remember_occurrence(id, value))
             }
             Content::Join(parts) => {
-                let value = self.deeper(origin, |r| r.join(id, &parts, context))?;
+                let value = self.deeper(origin, |r| r.join(id, parts, context))?;
                 Ok(self.remember_occurrence(id, value))
             }
             Content::Stack(_) => self
@@ -163,15 +163,10 @@ impl Resolver<'_> {
         }
     }
 
-    fn list(
-        &mut self,
-        origin: &Origin,
-        items: &[ItemId],
-        context: &Context,
-    ) -> Result<Value, Stop> {
-        let mut values = Vec::with_capacity(items.len());
-        for item in items {
-            values.extend(self.item(*item, None, context)?);
+    fn list(&mut self, origin: &Origin, items: Span, context: &Context) -> Result<Value, Stop> {
+        let mut values = Vec::with_capacity(items.places().len());
+        for place in items.places() {
+            values.extend(self.item(self.tree.item_at(place), None, context)?);
         }
         Ok(Value::list(origin.clone(), values)?)
     }
@@ -223,21 +218,22 @@ impl Resolver<'_> {
         context: &Context,
     ) -> Result<Value, Stop> {
         let item = self.tree.item(id);
-        let (origin, content) = (item.origin, item.content.clone());
+        let (origin, content) = (item.origin, item.content);
         let mut fields = Fields::default();
         if let Content::Object(object, items) = content {
-            self.steps(origin, items.len())?;
-            fields.reserve(items.len());
-            for (key, item) in object.fields.keys().zip(items.iter()) {
-                let value = match (&self.tree.item(*item).content, at) {
+            self.steps(origin, object.fields.len())?;
+            fields.reserve(object.fields.len());
+            for (key, place) in object.fields.keys().zip(items.places()) {
+                let item = self.tree.item_at(place);
+                let value = match (self.tree.item(item).content, at) {
                     (Content::Scalar(scalar), _) => {
-                        Some(scalar_value(self.tree.item(*item).origin, scalar))
+                        Some(scalar_value(self.tree.item(item).origin, scalar))
                     }
-                    (_, None) => self.item(*item, None, context)?,
+                    (_, None) => self.item(item, None, context)?,
                     (_, Some(at)) => {
-                        let path = self.tree.child_path(at, key);
+                        let path = self.tree.field_path(id, at, key, item);
                         self.remembering(path, &context.trail, |r| {
-                            r.item(*item, Some(path), context)
+                            r.item(item, Some(path), context)
                         })?
                     }
                 };
@@ -366,20 +362,15 @@ impl Resolver<'_> {
         Ok(value.map_or(nothing, Found::Value))
     }
 
-    fn join(
-        &mut self,
-        id: ItemId,
-        parts: &[Part<'_>],
-        context: &Context,
-    ) -> Result<Option<Value>, Stop> {
+    fn join(&mut self, id: ItemId, parts: Span, context: &Context) -> Result<Option<Value>, Stop> {
         let (origin, path) = (self.tree.item(id).origin, self.tree.item(id).path);
         let following = Context {
             trail: self.tree.following(&context.trail, id),
             unfolded: context.unfolded.clone(),
         };
         let mut joined = Joined::new(origin);
-        for part in parts {
-            let value = match part {
+        for place in parts.places() {
+            let value = match self.tree.part_at(place) {
                 Part::Space(space) => {
                     joined.space(space);
                     continue;
@@ -393,8 +384,8 @@ impl Resolver<'_> {
                 }
                 Part::Item(part) => {
                     // What an object is made of may refer to the whole of which it is a part.
-                    let is_object = self.tree.object(*part).is_some();
-                    self.item(*part, None, if is_object { context } else { &following })?
+                    let is_object = self.tree.object(part).is_some();
+                    self.item(part, None, if is_object { context } else { &following })?
                 }
             };
             self.copy(origin, joined.value(value)?)?;

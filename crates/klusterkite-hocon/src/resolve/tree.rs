@@ -1,7 +1,8 @@
 //! The merged tree as numbered items with numbered paths.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -19,6 +20,12 @@ pub(super) struct ItemId(u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct PathId(u32);
 
+impl PathId {
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 pub(super) struct Item<'a> {
     pub(super) origin: &'a Origin,
     pub(super) path: PathId,
@@ -28,16 +35,34 @@ pub(super) struct Item<'a> {
     pub(super) content: Content<'a>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(super) enum Content<'a> {
     Scalar(&'a NodeKind),
-    List(Rc<[ItemId]>),
+    List(Span),
     /// The items are in the order of the fields.
-    Object(&'a ObjectNode, Rc<[ItemId]>),
+    Object(&'a ObjectNode, Span),
     Reference(&'a ReferenceNode),
-    Join(Rc<[Part<'a>]>),
+    Join(Span),
     /// Highest priority first.
-    Stack(Rc<[ItemId]>),
+    Stack(Span),
+}
+
+/// A range of what an item contains: of [`Tree::items_of`], for joined values of [`Tree::parts_of`].
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Returns the places, which stay valid while the tree is borrowed for something else.
+    pub(super) fn places(self) -> Range<u32> {
+        self.start..self.end
+    }
+
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 /// A part of joined values, in the order of the text.
@@ -62,6 +87,10 @@ struct PathEntry {
 
 pub(super) struct Tree<'a> {
     items: Vec<Item<'a>>,
+    /// What objects, lists and stacks contain, each a range: one allocation for all of them.
+    contained: Vec<ItemId>,
+    /// What joined values contain, each a range.
+    parts: Vec<Part<'a>>,
     paths: Vec<PathEntry>,
     children: HashMap<(PathId, Key), PathId, RandomState>,
 }
@@ -72,6 +101,8 @@ impl<'a> Tree<'a> {
     pub(super) fn new(origin: &'a Origin, root: &'a ObjectNode) -> Self {
         let mut tree = Self {
             items: Vec::new(),
+            contained: Vec::new(),
+            parts: Vec::new(),
             paths: Vec::new(),
             children: HashMap::default(),
         };
@@ -84,6 +115,10 @@ impl<'a> Tree<'a> {
         self.items.len()
     }
 
+    pub(super) fn path_count(&self) -> usize {
+        self.paths.len()
+    }
+
     pub(super) fn root_path(&self) -> PathId {
         self.item(Self::ROOT).path
     }
@@ -94,10 +129,47 @@ impl<'a> Tree<'a> {
 
     /// Returns the object of an item, if it is one, with the items of its fields.
     pub(super) fn object(&self, id: ItemId) -> Option<(&'a ObjectNode, &[ItemId])> {
-        match &self.item(id).content {
-            Content::Object(object, children) => Some((object, children)),
+        match self.item(id).content {
+            Content::Object(object, children) => Some((object, self.items_of(children))),
             _ => None,
         }
+    }
+
+    /// Returns the items of an object, a list or a stack.
+    pub(super) fn items_of(&self, span: Span) -> &[ItemId] {
+        &self.contained[span.range()]
+    }
+
+    /// Returns one of the items of an object, a list or a stack.
+    pub(super) fn item_at(&self, place: u32) -> ItemId {
+        self.contained[place as usize]
+    }
+
+    /// Returns the parts of joined values.
+    pub(super) fn parts_of(&self, span: Span) -> &[Part<'a>] {
+        &self.parts[span.range()]
+    }
+
+    /// Returns one of the parts of joined values.
+    pub(super) fn part_at(&self, place: u32) -> Part<'a> {
+        self.parts[place as usize]
+    }
+
+    /// Returns the path of a field of an object that is asked for at a path; `item` is the field's value, and no
+    /// scalar.
+    ///
+    /// An object that stands at that path itself has its fields there too, so that nothing has to be looked up.
+    pub(super) fn field_path(
+        &mut self,
+        object: ItemId,
+        at: PathId,
+        key: &Key,
+        item: ItemId,
+    ) -> PathId {
+        if self.item(object).path == at {
+            return self.item(item).path;
+        }
+        self.child_path(at, key)
     }
 
     fn entry(&self, path: PathId) -> &PathEntry {
@@ -120,11 +192,12 @@ impl<'a> Tree<'a> {
 
     /// Returns the path of a key below a path.
     pub(super) fn child_path(&mut self, parent: PathId, key: &Key) -> PathId {
-        if let Some(id) = self.children.get(&(parent, Arc::clone(key))) {
-            return *id;
-        }
+        let vacant = match self.children.entry((parent, Arc::clone(key))) {
+            Entry::Occupied(known) => return *known.get(),
+            Entry::Vacant(vacant) => vacant,
+        };
         let id = PathId(self.paths.len() as u32);
-        let entry = self.entry(parent);
+        let entry = &self.paths[parent.0 as usize];
         // Everything below one key of the root, or below one list element, is one region.
         let region = match entry.depth {
             0 => 1 << (id.0 % 64),
@@ -139,7 +212,7 @@ impl<'a> Tree<'a> {
             region,
         };
         self.paths.push(child);
-        self.children.insert((parent, Arc::clone(key)), id);
+        vacant.insert(id);
         id
     }
 
@@ -246,8 +319,11 @@ impl<'a> Tree<'a> {
         let id = self.push(&node.origin, path);
         let content = match &node.kind {
             NodeKind::List(items) => {
-                let ids = items.iter().map(|item| self.add_element(item, path));
-                Content::List(ids.collect())
+                let span = self.reserve(items.len());
+                for (place, item) in span.range().zip(items.iter()) {
+                    self.contained[place] = self.add_element(item, path);
+                }
+                Content::List(span)
             }
             NodeKind::Reference(reference) => {
                 self.paths[path.0 as usize].delayed = true;
@@ -258,8 +334,11 @@ impl<'a> Tree<'a> {
                 Content::Join(self.add_pieces(pieces, path))
             }
             NodeKind::Stack(layers) => {
-                let ids = layers.iter().rev().map(|layer| self.add(layer, path));
-                Content::Stack(ids.collect())
+                let span = self.reserve(layers.len());
+                for (place, layer) in span.range().zip(layers.iter().rev()) {
+                    self.contained[place] = self.add(layer, path);
+                }
+                Content::Stack(span)
             }
             scalar => Content::Scalar(scalar),
         };
@@ -285,9 +364,9 @@ impl<'a> Tree<'a> {
 
     fn add_object(&mut self, origin: &'a Origin, object: &'a ObjectNode, path: PathId) -> ItemId {
         let id = self.push(origin, path);
-        let mut ids = Vec::with_capacity(object.fields.len());
-        for (key, node) in &object.fields {
-            ids.push(if node.is_scalar() {
+        let span = self.reserve(object.fields.len());
+        for (place, (key, node)) in span.range().zip(&object.fields) {
+            self.contained[place] = if node.is_scalar() {
                 let id = self.push(&node.origin, path);
                 let item = &mut self.items[id.0 as usize];
                 (item.key, item.content) = (Some(key), Content::Scalar(&node.kind));
@@ -295,23 +374,37 @@ impl<'a> Tree<'a> {
             } else {
                 let child = self.child_path(path, key);
                 self.add(node, child)
-            });
+            };
         }
-        self.set(id, Content::Object(object, ids.into()));
+        self.set(id, Content::Object(object, span));
         id
     }
 
+    /// Makes room for what an item contains; what that contains again comes behind it.
+    fn reserve(&mut self, count: usize) -> Span {
+        let start = self.contained.len();
+        self.contained.resize(start + count, Self::ROOT);
+        Span {
+            start: start as u32,
+            end: self.contained.len() as u32,
+        }
+    }
+
     /// Adds parts of joined values; of objects the later ones have the higher priority.
-    fn add_pieces(&mut self, pieces: &'a [Piece], path: PathId) -> Rc<[Part<'a>]> {
-        let mut parts: Vec<Part<'a>> = Vec::with_capacity(pieces.len());
-        for piece in pieces.iter().rev() {
-            parts.push(match piece {
+    fn add_pieces(&mut self, pieces: &'a [Piece], path: PathId) -> Span {
+        let start = self.parts.len();
+        self.parts.resize(start + pieces.len(), Part::Previous);
+        let end = self.parts.len();
+        for (place, piece) in (start..end).zip(pieces).rev() {
+            self.parts[place] = match piece {
                 Piece::Node(node) => Part::Item(self.add(node, path)),
                 Piece::Space(space) => Part::Space(space),
                 Piece::Previous => Part::Previous,
-            });
+            };
         }
-        parts.reverse();
-        parts.into()
+        Span {
+            start: start as u32,
+            end: end as u32,
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Finds what makes up the value of a path.
 
 use super::trail::{Context, Trail, Unfolded};
-use super::tree::{Content, ItemId, Part, Tree};
+use super::tree::{Content, ItemId, Part, Span, Tree};
 use super::{Known, Resolver, Stop};
 use crate::error::Error;
 use crate::node::ReferenceNode;
@@ -81,7 +81,7 @@ impl Resolver<'_> {
         let mut flow = Flow::Open;
         loop {
             let item = self.tree.item(id);
-            let (origin, content) = (item.origin, item.content.clone());
+            let (origin, content) = (item.origin, item.content);
             self.steps(origin, 1)?;
             let hidden = self.tree.hidden_at(id, &context.trail);
             if let Some((up_to, number)) = hidden
@@ -104,11 +104,12 @@ impl Resolver<'_> {
                     let Some(index) = object.fields.get_index_of(key) else {
                         return Ok(flow);
                     };
-                    (id, rest) = (children[index], below);
+                    (id, rest) = (self.tree.items_of(children)[index], below);
                 }
                 Content::Stack(layers) => {
-                    for layer in layers.iter() {
-                        let below = self.deeper(origin, |r| r.walk(*layer, rest, context, view))?;
+                    for place in layers.places() {
+                        let layer = self.tree.item_at(place);
+                        let below = self.deeper(origin, |r| r.walk(layer, rest, context, view))?;
                         if below == Flow::Closed {
                             return Ok(Flow::Closed);
                         }
@@ -134,7 +135,7 @@ impl Resolver<'_> {
                 }
                 Content::Join(parts) => {
                     let below =
-                        self.deeper(origin, |r| r.walk_join(id, &parts, rest, context, view))?;
+                        self.deeper(origin, |r| r.walk_join(id, parts, rest, context, view))?;
                     return Ok(if below == Flow::Closed { below } else { flow });
                 }
                 Content::Scalar(_) | Content::List(_) => {
@@ -195,7 +196,7 @@ impl Resolver<'_> {
     fn walk_join(
         &mut self,
         id: ItemId,
-        parts: &[Part<'_>],
+        parts: Span,
         rest: &[Key],
         context: &Context,
         view: &mut View,
@@ -210,12 +211,12 @@ impl Resolver<'_> {
                 return Ok(Flow::Closed);
             }
         }
-        for part in parts.iter().rev() {
-            let Part::Item(part) = part else {
+        for place in parts.places().rev() {
+            let Part::Item(part) = self.tree.part_at(place) else {
                 continue;
             };
             let objects_before = view.objects.len();
-            let flow = self.walk(*part, rest, context, view)?;
+            let flow = self.walk(part, rest, context, view)?;
             if let Some(closed) = &view.closed
                 && rest.is_empty()
                 && view.objects.len() == objects_before
@@ -234,10 +235,10 @@ impl Resolver<'_> {
     }
 
     /// Tells what joined values will be, without evaluating more than it takes.
-    fn join_shape(&mut self, parts: &[Part<'_>], context: &Context) -> Result<Shape, Stop> {
+    fn join_shape(&mut self, parts: Span, context: &Context) -> Result<Shape, Stop> {
         let mut object = false;
         let mut references = Vec::new();
-        for part in parts {
+        for part in self.tree.parts_of(parts) {
             let Part::Item(part) = part else {
                 if matches!(part, Part::Previous) {
                     return Ok(Shape::Other);
@@ -263,6 +264,7 @@ impl Resolver<'_> {
                 return Ok(Shape::Other);
             }
         }
+        let parts = self.tree.parts_of(parts);
         let has_space = parts.iter().any(|part| matches!(part, Part::Space(_)));
         if shape == Shape::Undefined && has_space {
             // Nothing but whitespace is left: a string.
