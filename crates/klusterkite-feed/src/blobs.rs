@@ -1,4 +1,4 @@
-//! The packages' bytes on disk: one file per package, named by its SHA-512.
+//! The bytes of packages and symbols on disk: one file each, named by its SHA-512.
 //!
 //! A file under its final name is complete and durable: it is written under another name, synced,
 //! renamed, and the directory is synced. Nothing is ever changed in place.
@@ -13,13 +13,45 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::Error;
 
-const SUFFIX: &str = ".nupkg";
+/// What the bytes of a file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// A package, `blobs/<hash>.nupkg`.
+    Package,
+    /// The symbols of a package, `symbols/<hash>.snupkg`.
+    Symbols,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 2] = [Self::Package, Self::Symbols];
+
+    /// Returns the kind's name in the index.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Package => "package",
+            Self::Symbols => "symbols",
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Package => ".nupkg",
+            Self::Symbols => ".snupkg",
+        }
+    }
+}
+
+/// Size of the file that holds room for making room: what the index writes when a package is
+/// purged, ten times over.
+const RESERVE_BYTES: u64 = 256 << 10;
 
 /// The directories of a feed's bytes.
 #[derive(Debug)]
 pub(crate) struct Blobs {
-    complete: PathBuf,
+    packages: PathBuf,
+    symbols: PathBuf,
     incoming: PathBuf,
+    reserve: PathBuf,
     /// Free bytes below which nothing is accepted.
     free_bytes_min: u64,
     counter: AtomicU64,
@@ -28,9 +60,10 @@ pub(crate) struct Blobs {
 impl Blobs {
     /// Opens the directories and removes what interrupted uploads left.
     pub(crate) fn open(directory: &Path, free_bytes_min: u64) -> Result<Self, Error> {
-        let complete = directory.join("blobs");
+        let packages = directory.join("blobs");
+        let symbols = directory.join("symbols");
         let incoming = directory.join("incoming");
-        for path in [&complete, &incoming] {
+        for path in [&packages, &symbols, &incoming] {
             fs::create_dir_all(path).map_err(Error::file("create directory", path))?;
         }
         for entry in fs::read_dir(&incoming).map_err(Error::file("list", &incoming))? {
@@ -38,17 +71,50 @@ impl Blobs {
             fs::remove_file(&path).map_err(Error::file("remove", &path))?;
         }
         sync_directory(directory)?;
-        Ok(Self {
-            complete,
+        let blobs = Self {
+            packages,
+            symbols,
             incoming,
+            reserve: directory.join("reserve"),
             free_bytes_min,
             counter: AtomicU64::new(0),
-        })
+        };
+        blobs.reserve_take();
+        Ok(blobs)
     }
 
-    /// Returns where a package's bytes are, or would be.
-    pub(crate) fn path(&self, hash: &Sha512Hash) -> PathBuf {
-        self.complete.join(hash.hex() + SUFFIX)
+    /// Takes the reserve from the disk again, if there is room for it; without it purges may fail
+    /// on a full disk.
+    pub(crate) fn reserve_take(&self) {
+        let taken = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&self.reserve)
+            .and_then(|file| {
+                let mode = rustix::fs::FallocateFlags::empty();
+                rustix::fs::fallocate(&file, mode, 0, RESERVE_BYTES).map_err(io::Error::from)
+            });
+        if let Err(error) = taken {
+            tracing::debug!(path = %self.reserve.display(), %error, "no room is kept in reserve");
+        }
+    }
+
+    /// Gives the reserve back to the disk; returns whether there was one.
+    pub(crate) fn reserve_release(&self) -> bool {
+        fs::remove_file(&self.reserve).is_ok()
+    }
+
+    /// Returns where the bytes of a package or of symbols are, or would be.
+    pub(crate) fn path(&self, kind: Kind, hash: &Sha512Hash) -> PathBuf {
+        self.folder(kind).join(hash.hex() + kind.suffix())
+    }
+
+    fn folder(&self, kind: Kind) -> &Path {
+        match kind {
+            Kind::Package => &self.packages,
+            Kind::Symbols => &self.symbols,
+        }
     }
 
     /// Starts an upload.
@@ -71,30 +137,33 @@ impl Blobs {
     }
 
     /// Gives a received file its final name, durably.
-    pub(crate) fn keep(&self, received: Received) -> Result<(), Error> {
-        let path = self.path(&received.sha512);
+    pub(crate) fn keep(&self, kind: Kind, received: Received) -> Result<(), Error> {
+        let path = self.path(kind, &received.sha512);
         fs::rename(&received.part.0, &path).map_err(Error::file("rename to", &path))?;
-        sync_directory(&self.complete)
+        sync_directory(self.folder(kind))
     }
 
-    /// Removes a package's bytes; they may be gone already.
-    pub(crate) fn remove(&self, hash: &Sha512Hash) -> Result<(), Error> {
-        let path = self.path(hash);
+    /// Removes the bytes of a package or of symbols; they may be gone already.
+    pub(crate) fn remove(&self, kind: Kind, hash: &Sha512Hash) -> Result<(), Error> {
+        let path = self.path(kind, hash);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::file("remove", &path)(error))
             }
-            _ => sync_directory(&self.complete),
+            _ => sync_directory(self.folder(kind)),
         }
     }
 
-    /// Lists the hashes of all packages on disk, in order; other files are not ours.
-    pub(crate) fn list(&self) -> Result<Vec<Sha512Hash>, Error> {
-        let failed = || Error::file("list", &self.complete);
+    /// Lists the hashes of all packages or symbols on disk, in order; other files are not ours.
+    pub(crate) fn list(&self, kind: Kind) -> Result<Vec<Sha512Hash>, Error> {
+        let folder = self.folder(kind);
+        let failed = || Error::file("list", folder);
         let mut hashes = Vec::new();
-        for entry in fs::read_dir(&self.complete).map_err(failed())? {
+        for entry in fs::read_dir(folder).map_err(failed())? {
             let name = entry.map_err(failed())?.file_name();
-            let hex = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
+            let hex = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(kind.suffix()));
             hashes.extend(hex.and_then(|hex| Sha512Hash::from_hex(hex).ok()));
         }
         hashes.sort();

@@ -176,6 +176,54 @@ pub enum Error {
         /// The package's version.
         version: Version,
     },
+    /// Symbols came to the address of packages.
+    #[error(
+        "package `{id}` `{version}` is a symbols package; push it to the SymbolPackagePublish address"
+    )]
+    SymbolsAsPackage {
+        /// The package's id.
+        id: PackageId,
+        /// The package's version.
+        version: Version,
+    },
+    /// A package came to the address of symbols.
+    #[error(
+        "package `{id}` `{version}` is not of type `SymbolsPackage`; push it to the PackagePublish address"
+    )]
+    NotSymbols {
+        /// The package's id.
+        id: PackageId,
+        /// The package's version.
+        version: Version,
+    },
+    /// There is no package that the symbols could belong to.
+    #[error("there is no package `{id}` `{version}` in this feed; push it before its symbols")]
+    PackageMissing {
+        /// The package's id.
+        id: PackageId,
+        /// The package's version.
+        version: Version,
+    },
+    /// The version has symbols already.
+    #[error(
+        "package `{id}` `{version}` has symbols already; they never change, push a higher version"
+    )]
+    SymbolsExist {
+        /// The package's id.
+        id: PackageId,
+        /// The package's version.
+        version: Version,
+    },
+    /// Symbols that were removed with their package would come back with other contents.
+    #[error(
+        "the symbols of package `{id}` `{version}` were removed and can only come back with the same bytes; push a higher version"
+    )]
+    SymbolsPurged {
+        /// The package's id.
+        id: PackageId,
+        /// The package's version.
+        version: Version,
+    },
     /// A cluster needs the version.
     #[error(
         "package `{id}` `{version}` is pinned by {clusters}; make the configurations that use it obsolete first"

@@ -1,5 +1,7 @@
 //! The feed itself: bytes on disk and their index, changed together.
 
+mod symbols;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -12,11 +14,13 @@ use klusterkite_nuget::{Limits, Package, PackageId, Sha512Hash, Version};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::Error;
-use crate::blobs::{Blobs, Received, Upload};
+use crate::blobs::{Blobs, Kind, Received, Upload};
 use crate::error::chain;
 use crate::index::{Index, NewPackage};
 use crate::keys::{Key, Keys};
 use crate::settings::Settings;
+
+pub(crate) use symbols::check_symbols;
 
 /// Packages that are checked at the same time: each takes one core and some megabytes.
 const CHECKS_MAX: usize = 4;
@@ -50,7 +54,7 @@ impl Feed {
         let lock = lock(&directory)?;
         let blobs = Blobs::open(&directory, settings.free_bytes_min)?;
         let index_path = index_path(&directory);
-        if !index_path.exists() && !blobs.list()?.is_empty() {
+        if !index_path.exists() && !blobs.list(Kind::Package)?.is_empty() {
             return Err(Error::IndexMissing { directory });
         }
         let index = Index::open(&index_path).await?;
@@ -71,10 +75,10 @@ impl Feed {
 
     /// Removes the bytes of interrupted pushes and purges.
     async fn finish_interrupted(&self) -> Result<(), Error> {
-        for hash in self.index.undecided().await? {
+        for (kind, hash) in self.index.undecided().await? {
             // A row is written in the transaction that decides, so these have none.
-            self.blobs.remove(&hash)?;
-            self.index.undecided_remove(&hash).await?;
+            self.blobs.remove(kind, &hash)?;
+            self.index.undecided_remove(kind, &hash).await?;
             tracing::info!(sha512 = %hash, "removed the bytes of an interrupted push or purge");
         }
         self.warn_of_differences().await
@@ -82,10 +86,14 @@ impl Feed {
 
     /// Says at the start what only a person can have caused: files lost, copied or restored.
     async fn warn_of_differences(&self) -> Result<(), Error> {
-        let files: BTreeSet<Sha512Hash> = self.blobs.list()?.into_iter().collect();
-        let rows: BTreeSet<Sha512Hash> = self.index.all_hashes().await?.into_iter().collect();
-        let unknown = files.difference(&rows).count();
-        let missing = rows.difference(&files).count();
+        let (mut unknown, mut missing) = (0, 0);
+        for kind in Kind::ALL {
+            let files: BTreeSet<Sha512Hash> = self.blobs.list(kind)?.into_iter().collect();
+            let rows = self.index.all_hashes(kind).await?;
+            let rows: BTreeSet<Sha512Hash> = rows.into_iter().collect();
+            unknown += files.difference(&rows).count();
+            missing += rows.difference(&files).count();
+        }
         if unknown + missing > 0 {
             tracing::warn!(
                 unknown,
@@ -108,58 +116,74 @@ impl Feed {
         received: Received,
         key: &Key,
     ) -> Result<(PackageId, Version), Error> {
-        let (received, package) = {
-            let _turn = self
-                .checks
-                .acquire()
-                .await
-                .expect("the semaphore is never closed");
-            let limits = self.limits;
-            let task = tokio::task::spawn_blocking(move || {
-                let package = inspect(
-                    received.open()?,
-                    received.sha512,
-                    received.size,
-                    SystemTime::now(),
-                    &limits,
-                )?;
-                Ok::<_, Error>((received, package))
-            });
-            task.await.map_err(Error::Task)??
-        };
+        let (received, package) = self.inspect(received).await?;
         let (id, version) = (package.nuspec.id.clone(), package.nuspec.version.clone());
         key.check_id(&id)?;
+        if symbols::is_symbols(&package) {
+            return Err(Error::SymbolsAsPackage { id, version });
+        }
 
         let _writing = self.writing.lock().await;
         self.index
             .check_new(&id, &version, &received.sha512)
             .await?;
+        self.list(Kind::Package, received, self.index.insert(&package))
+            .await?;
+        Ok((id, version))
+    }
+
+    /// Reads a received package whole.
+    async fn inspect(&self, received: Received) -> Result<(Received, NewPackage), Error> {
+        let _turn = self
+            .checks
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        let limits = self.limits;
+        let task = tokio::task::spawn_blocking(move || {
+            let package = inspect(
+                received.open()?,
+                received.sha512,
+                received.size,
+                SystemTime::now(),
+                &limits,
+            )?;
+            Ok::<_, Error>((received, package))
+        });
+        task.await.map_err(Error::Task)?
+    }
+
+    /// Keeps received bytes and runs the insertion of their row; both happen or none. Must be
+    /// called while `writing` is held.
+    async fn list(
+        &self,
+        kind: Kind,
+        received: Received,
+        insertion: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
         let hash = received.sha512;
-        self.index.undecided_add(&hash).await?;
+        self.index.undecided_add(kind, &hash).await?;
         let blobs = Arc::clone(&self.blobs);
-        let kept = tokio::task::spawn_blocking(move || blobs.keep(received))
+        let kept = tokio::task::spawn_blocking(move || blobs.keep(kind, received))
             .await
             .map_err(Error::Task)?;
         let listed = match kept {
-            Ok(()) => self.index.insert(&package).await,
+            Ok(()) => insertion.await,
             Err(error) => Err(error),
         };
-        match listed {
-            Ok(()) => Ok((id, version)),
-            Err(error) => {
-                self.take_back(&hash).await;
-                Err(error)
-            }
+        if listed.is_err() {
+            self.take_back(kind, &hash).await;
         }
+        listed
     }
 
     /// Removes the bytes of a failed push. What cannot be removed now is removed at the next start.
-    async fn take_back(&self, hash: &Sha512Hash) {
+    async fn take_back(&self, kind: Kind, hash: &Sha512Hash) {
         let removed = async {
             // A failed commit may have happened all the same; then the hash is decided.
-            if self.index.undecided().await?.contains(hash) {
-                self.blobs.remove(hash)?;
-                self.index.undecided_remove(hash).await?;
+            if self.index.undecided().await?.contains(&(kind, *hash)) {
+                self.blobs.remove(kind, hash)?;
+                self.index.undecided_remove(kind, hash).await?;
             }
             Ok::<_, Error>(())
         };
@@ -185,7 +209,7 @@ impl Feed {
         }
     }
 
-    /// Removes a version with its bytes, unless a cluster pins it.
+    /// Removes a version with its bytes and symbols, unless a cluster pins it.
     pub(crate) async fn purge(
         &self,
         id: &PackageId,
@@ -194,16 +218,24 @@ impl Feed {
     ) -> Result<(), Error> {
         key.check_id(id)?;
         let _writing = self.writing.lock().await;
-        let hash = self
-            .index
-            .purge(id, version)
-            .await?
-            .ok_or_else(|| not_found(id, version))?;
-        let blobs = Arc::clone(&self.blobs);
-        tokio::task::spawn_blocking(move || blobs.remove(&hash))
-            .await
-            .map_err(Error::Task)??;
-        self.index.undecided_remove(&hash).await
+        let mut removed = self.index.purge(id, version).await;
+        // On a full disk there is room for nothing but for making room.
+        if removed.as_ref().is_err_and(Error::is_storage_full) && self.blobs.reserve_release() {
+            removed = self.index.purge(id, version).await;
+        }
+        let removed = removed?;
+        if removed.is_empty() {
+            return Err(not_found(id, version));
+        }
+        for (kind, hash) in removed {
+            let blobs = Arc::clone(&self.blobs);
+            tokio::task::spawn_blocking(move || blobs.remove(kind, &hash))
+                .await
+                .map_err(Error::Task)??;
+            self.index.undecided_remove(kind, &hash).await?;
+        }
+        self.blobs.reserve_take();
+        Ok(())
     }
 
     /// Replaces the versions that a cluster pins.
@@ -341,7 +373,11 @@ mod tests {
         let versions = feed.index.versions(&package().0).await.unwrap().len();
         assert!(feed.index.undecided().await.unwrap().is_empty());
         let uploads = fs::read_dir(directory.join("incoming")).unwrap().count();
-        (versions, feed.blobs.list().unwrap().len(), uploads)
+        (
+            versions,
+            feed.blobs.list(Kind::Package).unwrap().len(),
+            uploads,
+        )
     }
 
     /// Each crash is a feed that is dropped after some of the steps of a push.
@@ -362,10 +398,15 @@ mod tests {
             .unwrap();
             let mut received = Some(received);
             if steps >= 1 {
-                feed.index.undecided_add(&package.sha512).await.unwrap();
+                feed.index
+                    .undecided_add(Kind::Package, &package.sha512)
+                    .await
+                    .unwrap();
             }
             if steps >= 2 {
-                feed.blobs.keep(received.take().unwrap()).unwrap();
+                feed.blobs
+                    .keep(Kind::Package, received.take().unwrap())
+                    .unwrap();
             }
             if steps >= 3 {
                 feed.index.insert(&package).await.unwrap();
@@ -391,9 +432,9 @@ mod tests {
             feed.publish(received(&feed, &bytes).await, &key())
                 .await
                 .unwrap();
-            let hash = feed.index.purge(&id, &version).await.unwrap().unwrap();
+            let removed = feed.index.purge(&id, &version).await.unwrap();
             if steps >= 2 {
-                feed.blobs.remove(&hash).unwrap();
+                feed.blobs.remove(Kind::Package, &removed[0].1).unwrap();
             }
             drop(feed);
             assert_eq!(
@@ -425,7 +466,7 @@ mod tests {
         let received = received(&feed, &package().2).await;
         let error = feed.publish(received, &key()).await.unwrap_err();
         assert!(matches!(error, Error::Index { .. }), "{error}");
-        assert!(feed.blobs.list().unwrap().is_empty());
+        assert!(feed.blobs.list(Kind::Package).unwrap().is_empty());
         assert!(feed.index.undecided().await.unwrap().is_empty());
     }
 }

@@ -30,6 +30,7 @@ const PINS_BYTES_MAX: usize = 8 << 20;
 pub fn app(feed: Arc<Feed>) -> Router {
     // NuGet clients add a slash to the address that they push to. The handler counts what it reads.
     let push = put(publish::push).layer(DefaultBodyLimit::disable());
+    let push_symbols = put(publish::push_symbols).layer(DefaultBodyLimit::disable());
     Router::new()
         .route("/v3/index.json", get(links::service_index))
         .route("/v3/flat/{id}/index.json", get(fetch::versions))
@@ -51,6 +52,8 @@ pub fn app(feed: Arc<Feed>) -> Router {
         .route("/v3/facts/{id}/{file}", get(fetch::facts))
         .route("/api/v2/package", push.clone())
         .route("/api/v2/package/", push)
+        .route("/api/v2/symbolpackage", push_symbols.clone())
+        .route("/api/v2/symbolpackage/", push_symbols)
         .route(
             "/api/v2/package/{id}/{version}",
             axum::routing::delete(publish::remove).post(publish::relist),

@@ -1,68 +1,28 @@
 //! The list of packages, in SQLite.
 //!
 //! Every change is one transaction, durable when it returns. Bytes on disk and rows agree through
-//! the table `undecided`: a hash stands there from before its file appears until its row is
+//! the table `undecided`: a kind and hash stands there from before its file appears until its row is
 //! written, and from when its row is removed until its file is gone. So after any crash the files
 //! to remove are known, and a file that no row knows is never removed on suspicion.
 
 mod row;
+mod schema;
 mod search;
+mod symbols;
 
 use std::path::Path;
 
 use klusterkite_nuget::v3::{FileFacts, PackageFacts};
 use klusterkite_nuget::{PackageId, Sha512Hash, Version};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
+use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use crate::Error;
+use crate::blobs::Kind;
 
 pub(crate) use row::{NewPackage, PackageRow};
 pub(crate) use search::Query;
-
-/// The schema that this program writes; kept in SQLite's `user_version`.
-const SCHEMA: i64 = 1;
-
-const CREATE: &str = "
-CREATE TABLE packages (
-    id_lower TEXT NOT NULL,
-    version_lower TEXT NOT NULL,
-    id TEXT NOT NULL,
-    version TEXT NOT NULL,
-    sha512 TEXT NOT NULL UNIQUE,
-    size INTEGER NOT NULL,
-    listed INTEGER NOT NULL,
-    published TEXT NOT NULL,
-    prerelease INTEGER NOT NULL,
-    semver2 INTEGER NOT NULL,
-    metadata TEXT NOT NULL,
-    nuspec TEXT NOT NULL,
-    manifest TEXT,
-    files TEXT NOT NULL,
-    title_lower TEXT NOT NULL,
-    tags_lower TEXT NOT NULL,
-    authors_lower TEXT NOT NULL,
-    owners_lower TEXT NOT NULL,
-    description_lower TEXT NOT NULL,
-    types_lower TEXT NOT NULL,
-    PRIMARY KEY (id_lower, version_lower)
-) STRICT;
-CREATE TABLE purged (
-    id_lower TEXT NOT NULL,
-    version_lower TEXT NOT NULL,
-    sha512 TEXT NOT NULL,
-    PRIMARY KEY (id_lower, version_lower)
-) STRICT;
-CREATE TABLE undecided (sha512 TEXT PRIMARY KEY) STRICT;
-CREATE TABLE pins (
-    cluster TEXT NOT NULL,
-    id_lower TEXT NOT NULL,
-    version_lower TEXT NOT NULL,
-    PRIMARY KEY (cluster, id_lower, version_lower)
-) STRICT;
-CREATE INDEX pins_by_package ON pins (id_lower, version_lower);
-PRAGMA user_version = 1;
-";
+pub(crate) use symbols::NewSymbols;
 
 /// Connections to the index: readers do not wait for each other, and more than this would not be
 /// faster on any disk.
@@ -98,24 +58,7 @@ impl Index {
 
     async fn create(&self) -> Result<(), Error> {
         let mut transaction = self.begin().await?;
-        let found: i64 = sqlx::query_scalar("PRAGMA user_version")
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(Error::index("read the schema of"))?;
-        match found {
-            SCHEMA => return Ok(()),
-            0 => {}
-            _ => {
-                return Err(Error::IndexTooNew {
-                    found,
-                    known: SCHEMA,
-                });
-            }
-        }
-        sqlx::raw_sql(CREATE)
-            .execute(&mut *transaction)
-            .await
-            .map_err(Error::index("create"))?;
+        schema::update(&mut transaction).await?;
         commit(transaction).await
     }
 
@@ -255,8 +198,9 @@ impl Index {
     }
 
     /// Announces that the bytes of a hash are about to appear.
-    pub(crate) async fn undecided_add(&self, hash: &Sha512Hash) -> Result<(), Error> {
-        sqlx::query("INSERT INTO undecided (sha512) VALUES ($1) ON CONFLICT DO NOTHING")
+    pub(crate) async fn undecided_add(&self, kind: Kind, hash: &Sha512Hash) -> Result<(), Error> {
+        sqlx::query("INSERT INTO undecided (kind, sha512) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(kind.as_str())
             .bind(hash.hex())
             .execute(&self.pool)
             .await
@@ -265,8 +209,13 @@ impl Index {
     }
 
     /// Forgets an announced hash, whose bytes are gone.
-    pub(crate) async fn undecided_remove(&self, hash: &Sha512Hash) -> Result<(), Error> {
-        sqlx::query("DELETE FROM undecided WHERE sha512 = $1")
+    pub(crate) async fn undecided_remove(
+        &self,
+        kind: Kind,
+        hash: &Sha512Hash,
+    ) -> Result<(), Error> {
+        sqlx::query("DELETE FROM undecided WHERE kind = $1 AND sha512 = $2")
+            .bind(kind.as_str())
             .bind(hash.hex())
             .execute(&self.pool)
             .await
@@ -275,18 +224,28 @@ impl Index {
     }
 
     /// Lists the announced hashes: what an interrupted push or purge left.
-    pub(crate) async fn undecided(&self) -> Result<Vec<Sha512Hash>, Error> {
-        self.hashes("SELECT sha512 FROM undecided ORDER BY sha512")
-            .await
+    pub(crate) async fn undecided(&self) -> Result<Vec<(Kind, Sha512Hash)>, Error> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT kind, sha512 FROM undecided ORDER BY kind, sha512")
+                .fetch_all(&self.pool)
+                .await
+                .map_err(Error::index("read"))?;
+        let blobs = rows.iter().map(|(kind, hex)| {
+            let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind);
+            let unknown = || Error::Row {
+                object: hex.clone(),
+            };
+            Ok((kind.ok_or_else(unknown)?, parse_hash(hex)?))
+        });
+        blobs.collect()
     }
 
-    /// Lists the hashes of all packages, in order.
-    pub(crate) async fn all_hashes(&self) -> Result<Vec<Sha512Hash>, Error> {
-        self.hashes("SELECT sha512 FROM packages ORDER BY sha512")
-            .await
-    }
-
-    async fn hashes(&self, sql: &'static str) -> Result<Vec<Sha512Hash>, Error> {
+    /// Lists the hashes of all packages or symbols, in order.
+    pub(crate) async fn all_hashes(&self, kind: Kind) -> Result<Vec<Sha512Hash>, Error> {
+        let sql = match kind {
+            Kind::Package => "SELECT sha512 FROM packages ORDER BY sha512",
+            Kind::Symbols => "SELECT sha512 FROM symbols ORDER BY sha512",
+        };
         let texts: Vec<String> = sqlx::query_scalar(sql)
             .fetch_all(&self.pool)
             .await
@@ -330,7 +289,7 @@ impl Index {
         let mut transaction = self.begin().await?;
         package.insert(&mut transaction).await.map_err(failed())?;
         for sql in [
-            "DELETE FROM undecided WHERE sha512 = $1",
+            "DELETE FROM undecided WHERE kind = 'package' AND sha512 = $1",
             "DELETE FROM purged WHERE sha512 = $1",
         ] {
             sqlx::query(sql)
@@ -361,13 +320,13 @@ impl Index {
         Ok(done.rows_affected() > 0)
     }
 
-    /// Removes a version that no cluster pins and remembers its hash; returns the hash, whose
-    /// bytes are undecided from then on.
+    /// Removes a version that no cluster pins, with its symbols, and remembers the hashes; returns
+    /// them, whose bytes are undecided from then on. Nothing if there is no such version.
     pub(crate) async fn purge(
         &self,
         id: &PackageId,
         version: &Version,
-    ) -> Result<Option<Sha512Hash>, Error> {
+    ) -> Result<Vec<(Kind, Sha512Hash)>, Error> {
         let failed = || Error::index("purge a package in");
         let mut transaction = self.begin().await?;
         let clusters: Vec<String> = sqlx::query_scalar(
@@ -390,39 +349,59 @@ impl Index {
                 clusters,
             });
         }
-        let removed = sqlx::query(
-            "DELETE FROM packages WHERE id_lower = $1 AND version_lower = $2 RETURNING sha512",
-        )
-        .bind(id.lower())
-        .bind(version.lower())
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(failed())?;
-        let Some(removed) = removed else {
-            return Ok(None);
-        };
-        let hex: String = removed.try_get("sha512").map_err(failed())?;
-        sqlx::query(
-            "INSERT OR REPLACE INTO purged (id_lower, version_lower, sha512) VALUES ($1, $2, $3)",
-        )
-        .bind(id.lower())
-        .bind(version.lower())
-        .bind(&hex)
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed())?;
-        sqlx::query("INSERT INTO undecided (sha512) VALUES ($1) ON CONFLICT DO NOTHING")
-            .bind(&hex)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed())?;
+        let mut blobs = Vec::new();
+        // What is remembered first is what the removal then returns.
+        for (kind, remember, remove) in [
+            (
+                Kind::Package,
+                "INSERT OR REPLACE INTO purged (id_lower, version_lower, sha512, upstream)
+                 SELECT id_lower, version_lower, sha512, upstream FROM packages
+                 WHERE id_lower = $1 AND version_lower = $2",
+                "DELETE FROM packages WHERE id_lower = $1 AND version_lower = $2 RETURNING sha512",
+            ),
+            (
+                Kind::Symbols,
+                "INSERT OR REPLACE INTO symbols_purged (id_lower, version_lower, sha512)
+                 SELECT id_lower, version_lower, sha512 FROM symbols
+                 WHERE id_lower = $1 AND version_lower = $2",
+                "DELETE FROM symbols WHERE id_lower = $1 AND version_lower = $2 RETURNING sha512",
+            ),
+        ] {
+            sqlx::query(remember)
+                .bind(id.lower())
+                .bind(version.lower())
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed())?;
+            let removed: Option<String> = sqlx::query_scalar(remove)
+                .bind(id.lower())
+                .bind(version.lower())
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(failed())?;
+            if let Some(hex) = removed {
+                sqlx::query(
+                    "INSERT INTO undecided (kind, sha512) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                )
+                .bind(kind.as_str())
+                .bind(&hex)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed())?;
+                blobs.push((kind, parse_hash(&hex)?));
+            }
+        }
         commit(transaction).await?;
-        parse_hash(&hex).map(Some)
+        Ok(blobs)
     }
 
-    /// Removes the row of a package whose bytes are lost.
-    pub(crate) async fn remove(&self, hash: &Sha512Hash) -> Result<(), Error> {
-        sqlx::query("DELETE FROM packages WHERE sha512 = $1")
+    /// Removes the row of a package or of symbols whose bytes are lost.
+    pub(crate) async fn remove(&self, kind: Kind, hash: &Sha512Hash) -> Result<(), Error> {
+        let sql = match kind {
+            Kind::Package => "DELETE FROM packages WHERE sha512 = $1",
+            Kind::Symbols => "DELETE FROM symbols WHERE sha512 = $1",
+        };
+        sqlx::query(sql)
             .bind(hash.hex())
             .execute(&self.pool)
             .await

@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::answer::{Json, Refusal};
 use crate::Error;
+use crate::blobs::Kind;
 use crate::feed::{Feed, not_found};
 
 /// The bytes of a package that are in memory at once for one download.
@@ -58,7 +59,7 @@ pub(super) async fn facts(
         .ok_or_else(|| not_found(&id, &version).into())
 }
 
-/// Returns a package's `.nupkg` or `.nuspec`.
+/// Returns a package's `.nupkg`, `.nuspec` or `.snupkg`.
 pub(super) async fn file(
     State(feed): State<Arc<Feed>>,
     Path((id, version, file)): Path<(String, String, String)>,
@@ -74,27 +75,40 @@ pub(super) async fn file(
             .ok_or_else(|| not_found(&id, &version))?;
         return Ok(([(CONTENT_TYPE, "application/xml")], nuspec).into_response());
     }
-    if file != format!("{}.{}.nupkg", id.lower(), version.lower()) {
-        return Err(Error::NotFound {
-            what: format!("file `{file}` of package `{id}` `{version}`"),
+    let base = format!("{}.{}", id.lower(), version.lower());
+    let kind = match file.strip_prefix(&base) {
+        Some(".nupkg") => Kind::Package,
+        Some(".snupkg") => Kind::Symbols,
+        _ => {
+            return Err(Error::NotFound {
+                what: format!("file `{file}` of package `{id}` `{version}`"),
+            }
+            .into());
         }
-        .into());
-    }
-    package(&feed, &id, &version, &headers).await
+    };
+    blob(&feed, kind, &id, &version, &headers).await
 }
 
-async fn package(
+/// Returns the bytes of a package or of its symbols.
+async fn blob(
     feed: &Feed,
+    kind: Kind,
     id: &PackageId,
     version: &Version,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let hash = feed
-        .index
-        .blob(id, version)
-        .await?
-        .ok_or_else(|| not_found(id, version))?;
-    let path = feed.blobs.path(&hash);
+    let (found, absent) = match kind {
+        Kind::Package => (feed.index.blob(id, version).await?, not_found(id, version)),
+        Kind::Symbols => {
+            let what = format!("symbols of package `{id}` `{version}`");
+            let absent = Error::NotFound { what };
+            (feed.index.symbols(id, version).await?, absent)
+        }
+    };
+    let Some(hash) = found else {
+        return Err(absent.into());
+    };
+    let path = feed.blobs.path(kind, &hash);
     let mut file = match File::open(&path).await {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -60,6 +60,7 @@ pub(super) async fn service_index(
             ],
         ),
         resource("/api/v2/package", &["PackagePublish/2.0.0"]),
+        resource("/api/v2/symbolpackage", &["SymbolPackagePublish/4.9.0"]),
         resource("/v3/facts/", &[FACTS_TYPE]),
     ];
     // One entry per kind: some clients read no arrays.
@@ -98,6 +99,11 @@ impl Links {
             self.base,
             klusterkite_nuget::v3::flat_package_path(id, version)
         )
+    }
+
+    pub(super) fn symbols(&self, id: &PackageId, version: &Version) -> String {
+        let (id, version) = (id.lower(), version.lower());
+        format!("{}/v3/flat/{id}/{version}/{id}.{version}.snupkg", self.base)
     }
 
     pub(super) fn registration(&self, id: &PackageId) -> String {

@@ -24,6 +24,11 @@ pub(super) fn status(error: &Error) -> (StatusCode, &'static str) {
         Error::VersionExists { .. } => (StatusCode::CONFLICT, "versionExists"),
         Error::VersionPurged { .. } => (StatusCode::CONFLICT, "versionPurged"),
         Error::VersionPinned { .. } => (StatusCode::CONFLICT, "versionPinned"),
+        Error::SymbolsAsPackage { .. } => (StatusCode::BAD_REQUEST, "symbolsAsPackage"),
+        Error::NotSymbols { .. } => (StatusCode::BAD_REQUEST, "notSymbols"),
+        Error::PackageMissing { .. } => (StatusCode::NOT_FOUND, "packageMissing"),
+        Error::SymbolsExist { .. } => (StatusCode::CONFLICT, "symbolsExist"),
+        Error::SymbolsPurged { .. } => (StatusCode::CONFLICT, "symbolsPurged"),
         Error::PackageTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "packageTooLarge"),
         _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
     }

@@ -1,4 +1,4 @@
-//! Changes: push, unlist, relist, purge, pins.
+//! Changes: push of packages and symbols, unlist, relist, purge, pins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,24 @@ pub(super) async fn push(
     Ok((
         StatusCode::CREATED,
         [(LOCATION, links.package(&id, &version))],
+    )
+        .into_response())
+}
+
+/// Receives and publishes the symbols of a package.
+pub(super) async fn push_symbols(
+    State(feed): State<Arc<Feed>>,
+    Extension(Writer(key)): Extension<Writer>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let links = Links::new(&feed, request.headers());
+    let received = receive(&feed, request).await?;
+    let (id, version) =
+        uncancelled(async move { feed.publish_symbols(received, &key).await }).await?;
+    tracing::info!(%id, %version, "published symbols");
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, links.symbols(&id, &version))],
     )
         .into_response())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use klusterkite_nuget::Sha512Hash;
 
-use crate::harness::{ADMIN, TestFeed, large_package, multipart, package, wait_for};
+use crate::harness::{ADMIN, TestFeed, large_package, multipart, package, symbols, wait_for};
 
 /// Every version that the feed lists can be fetched whole, its hash is right, and there are no
 /// other bytes; returns the versions.
@@ -38,6 +38,15 @@ fn assert_whole(feed: &TestFeed, id: &str) -> BTreeMap<String, Vec<u8>> {
         .collect();
     expected.sort();
     assert_eq!(feed.files("blobs"), expected);
+    let mut expected: Vec<String> = found
+        .keys()
+        .filter_map(|version| {
+            let answer = feed.get(&format!("/v3/flat/{id}/{version}/{id}.{version}.snupkg"));
+            (answer.status == 200).then(|| Sha512Hash::of(&answer.body).hex() + ".snupkg")
+        })
+        .collect();
+    expected.sort();
+    assert_eq!(feed.files("symbols"), expected);
     assert!(feed.files("incoming").is_empty());
     found
 }
@@ -122,16 +131,21 @@ fn push_until_killed(address: &str, first: u32) -> BTreeMap<String, Vec<u8>> {
     for number in first.. {
         let version = format!("1.{number}.0");
         let bytes = large_package("acme", &version, 50_000);
-        let request = agent
-            .put(format!("http://{address}/api/v2/package"))
-            .header("X-NuGet-ApiKey", ADMIN)
-            .header("Content-Type", "multipart/form-data; boundary=b-1");
-        match request.send(multipart(&bytes)) {
-            Ok(answer) => {
-                assert_eq!(answer.status().as_u16(), 201);
-                acknowledged.insert(version, bytes);
-            }
-            Err(_) => break,
+        let push = |path: &str, bytes: &[u8]| {
+            let request = agent
+                .put(format!("http://{address}{path}"))
+                .header("X-NuGet-ApiKey", ADMIN)
+                .header("Content-Type", "multipart/form-data; boundary=b-1");
+            let answer = request.send(multipart(bytes)).ok()?;
+            assert_eq!(answer.status().as_u16(), 201);
+            Some(())
+        };
+        if push("/api/v2/package", &bytes).is_none() {
+            break;
+        }
+        acknowledged.insert(version.clone(), bytes);
+        if push("/api/v2/symbolpackage", &symbols("acme", &version)).is_none() {
+            break;
         }
     }
     acknowledged

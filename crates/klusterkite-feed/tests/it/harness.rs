@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use klusterkite_nuget::{Nuspec, PackageBuilder};
+use klusterkite_nuget::{Nuspec, PackageBuilder, PackageType};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -155,6 +155,19 @@ impl TestFeed {
         self.call("PUT", "/api/v2/package", &headers, multipart(package))
     }
 
+    pub(crate) fn push_symbols(&self, package: &[u8]) -> Answer {
+        let headers = [
+            ("X-NuGet-ApiKey", ADMIN),
+            ("Content-Type", "multipart/form-data; boundary=\"b-1\""),
+        ];
+        self.call(
+            "PUT",
+            "/api/v2/symbolpackage/",
+            &headers,
+            multipart(package),
+        )
+    }
+
     pub(crate) fn call(
         &self,
         method: &str,
@@ -267,6 +280,24 @@ pub(crate) fn package(id: &str, version: &str) -> Vec<u8> {
             format!("\x7fELF {version}"),
             true,
         )
+        .to_bytes()
+        .unwrap()
+}
+
+/// Symbols of a package.
+pub(crate) fn symbols(id: &str, version: &str) -> Vec<u8> {
+    symbols_with(id, version, "symbols")
+}
+
+/// Symbols of a package with other contents.
+pub(crate) fn symbols_with(id: &str, version: &str, contents: &str) -> Vec<u8> {
+    let mut nuspec = nuspec(id, version);
+    nuspec.package_types = vec![PackageType {
+        name: "SymbolsPackage".to_owned(),
+        version: None,
+    }];
+    PackageBuilder::new(nuspec)
+        .file("lib/net8.0/acme.pdb", format!("BSJB {contents}"), false)
         .to_bytes()
         .unwrap()
 }

@@ -13,3 +13,5 @@ mod harness;
 mod program;
 #[cfg(test)]
 mod publishing;
+#[cfg(test)]
+mod symbols;
