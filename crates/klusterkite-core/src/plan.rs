@@ -2,6 +2,8 @@
 
 pub mod assignment;
 pub mod compatibility;
+pub mod leases;
 pub mod migration;
+pub mod progress;
 pub mod resources;
 pub mod rollout;

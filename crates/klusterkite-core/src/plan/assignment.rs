@@ -60,6 +60,40 @@ pub struct Held {
     pub migrating: bool,
 }
 
+/// What one node id has to do with templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occupant<'a> {
+    /// The node id.
+    pub id: &'a NodeId,
+    /// Template that it runs, or is about to.
+    pub runs: Option<&'a TemplateCode>,
+    /// Template that an open stop order of its newest run tells it to become.
+    pub becomes: Option<&'a TemplateCode>,
+    /// Persistent template that it had last.
+    pub keeps: Option<&'a TemplateCode>,
+}
+
+impl Held {
+    /// Collects what counts when a template is chosen for `asking`; `surge` and `migrating` are not about nodes.
+    ///
+    /// A node that was told to become something counts there, also while nothing of it runs. Its slot is kept
+    /// for its own node id, as is that of the last holder of a persistent template.
+    pub fn new<'a>(asking: &NodeId, occupants: impl Iterator<Item = Occupant<'a>>) -> Self {
+        let mut held = Self::default();
+        for occupant in occupants {
+            let id = occupant.id;
+            if let Some(template) = occupant.becomes.or(occupant.keeps) {
+                held.reserved.insert(id.clone(), template.clone());
+            }
+            let holds = occupant.becomes.or(occupant.runs);
+            if let Some(template) = holds.filter(|_| id != asking) {
+                held.holders.insert(id.clone(), template.clone());
+            }
+        }
+        held
+    }
+}
+
 /// What a container becomes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {

@@ -7,6 +7,7 @@
 
 mod automatic;
 mod build;
+mod drive;
 mod operations;
 mod phases;
 mod preview;
@@ -14,6 +15,9 @@ pub(crate) mod refusals;
 mod steps;
 
 pub use automatic::{Next, next};
+pub use drive::{
+    Course, Drive, EXECUTOR_DEATHS_MAX, Ended, Turn, drive, ended, executor_deaths, turn,
+};
 pub use operations::{MigrationContext, operations_without_state};
 pub use preview::{MigrationPlan, MoveKind, PlannedMove, plan};
 pub use steps::Step;

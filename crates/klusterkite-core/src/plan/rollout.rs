@@ -16,12 +16,15 @@ mod lint;
 mod orders;
 mod redistribution;
 mod requests;
+mod settled;
 mod summary;
 mod surge;
 mod surplus;
 mod update;
 
 pub use lint::lint;
+pub use orders::outcome_without_run;
+pub use settled::{Running, obsolete, short};
 pub use summary::{NodeRestart, PlanSummary, TemplateSummary, plan_summary};
 
 use std::collections::BTreeMap;

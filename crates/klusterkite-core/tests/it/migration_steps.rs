@@ -54,7 +54,7 @@ fn the_step_is_computed_from_where_everything_stands() {
         ("b", "c", Destination, false, Step::Recovery),
         ("x", "a", Source, false, Step::Broken),
     ] {
-        let step = standing(pre, post).step(active, upgrading);
+        let step = standing(pre, post).step(context(active, upgrading));
         assert_eq!(
             step, expected,
             "pre {pre}, post {post}, active {active}, obsolete nodes {upgrading}"
@@ -67,7 +67,7 @@ fn b13_nothing_that_follows_the_nodes_begins_before_every_node_is_done() {
     for post in ["a", "b", "c"] {
         let state = standing("c", post);
         assert_eq!(
-            state.step(Side::Destination, true),
+            state.step(context(Side::Destination, true)),
             Step::NodesUpdating,
             "post {post}"
         );
@@ -283,7 +283,7 @@ fn a_resource_that_the_migration_created_does_not_keep_it_from_being_cancelled()
     for current in ["-", "a", "b"] {
         let created = state(&[], &[schema("m", "a b", &[("r", current)])]);
         assert_eq!(
-            created.step(Side::Source, false),
+            created.step(context(Side::Source, false)),
             Step::Start,
             "at {current}"
         );

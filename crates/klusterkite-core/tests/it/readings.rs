@@ -148,6 +148,7 @@ pub(crate) fn context(active: Side, obsolete_nodes: bool) -> MigrationContext {
     MigrationContext {
         active,
         obsolete_nodes,
+        missing_nodes: false,
         busy: false,
         paused: false,
         preparing: false,

@@ -12,7 +12,7 @@ pub enum Next {
     Move(ResourceMove),
     /// Make this end the Active configuration, so that the nodes move to it.
     UpdateNodes(Side),
-    /// Wait until no node is obsolete.
+    /// Wait until no node is obsolete and, at the destination, each template has its minimum of stable nodes.
     WaitForNodes,
     /// Everything is at the goal: complete the migration (or, at the source, end it as rolled back).
     Finish,
@@ -50,7 +50,8 @@ pub fn next(state: &MigrationState, context: MigrationContext, goal: Side) -> Ne
     if context.active != goal {
         return Next::UpdateNodes(goal);
     }
-    if context.obsolete_nodes {
+    // On the way back the source takes over as it is: who wants it does not wait for containers.
+    if context.obsolete_nodes || (goal == Side::Destination && context.missing_nodes) {
         return Next::WaitForNodes;
     }
     last.iter()

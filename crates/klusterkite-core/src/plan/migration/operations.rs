@@ -12,6 +12,8 @@ pub struct MigrationContext {
     pub active: Side,
     /// True while some node does not run the Active configuration.
     pub obsolete_nodes: bool,
+    /// True while some template of the Active configuration has fewer stable nodes than its minimum.
+    pub missing_nodes: bool,
     /// True while an operation or an analysis runs.
     pub busy: bool,
     /// True while the migration is paused.
@@ -71,6 +73,10 @@ impl MigrationState {
             return Err(refusals::busy());
         }
         self.may_migrate(context)?;
+        let leads_on = requests.iter().any(|(_, side)| *side == context.active);
+        if context.active == Side::Destination && context.missing_nodes && leads_on {
+            return Err(refusals::nodes_missing());
+        }
         let movable = self.movable(context);
         for (key, _) in requests {
             if !movable.iter().any(|entry| entry.is(key)) {
@@ -109,6 +115,9 @@ impl MigrationState {
             return Err(refusals::nodes_obsolete());
         }
         if self.movable(context).is_empty() {
+            if self.current(context) == Step::NodesUpdating {
+                return Err(refusals::nodes_missing());
+            }
             return Err(refusals::nothing_to_migrate());
         }
         Ok(())
@@ -158,6 +167,9 @@ impl MigrationState {
         if context.obsolete_nodes && context.active == Side::Destination {
             return Err(refusals::nodes_obsolete());
         }
+        if context.missing_nodes && context.active == Side::Destination {
+            return Err(refusals::nodes_missing());
+        }
         match self.current(context) {
             Step::Finish => Ok(()),
             step => Err(wrong_step(step, "move everything to the destination first")),
@@ -165,7 +177,7 @@ impl MigrationState {
     }
 
     fn current(&self, context: MigrationContext) -> Step {
-        self.step(context.active, context.obsolete_nodes)
+        self.step(context)
     }
 
     /// Nothing may be decided on half a reading.

@@ -16,6 +16,12 @@ pub(crate) fn nodes_obsolete() -> Refusal {
     Refusal::new(ReasonCode::NodesObsolete, message)
 }
 
+pub(crate) fn nodes_missing() -> Refusal {
+    let message =
+        "some template has fewer stable nodes than its minimum; see what the cluster waits for";
+    Refusal::new(ReasonCode::BelowMinimum, message)
+}
+
 pub(crate) fn nothing_to_migrate() -> Refusal {
     Refusal::new(ReasonCode::NothingToMigrate, "no resource can be moved now")
 }

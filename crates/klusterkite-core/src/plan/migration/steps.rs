@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::phases::Phase;
-use super::{Entry, MigrationState};
+use super::{Entry, MigrationContext, MigrationState};
 use crate::plan::resources::{Direction, ResourcePosition, Side};
 
 /// Names where a migration stands. The texts on the wire are KlusterKite's.
@@ -43,8 +43,14 @@ pub(super) struct Standing {
 
 impl MigrationState {
     /// Returns the current step: the first rule that holds (section 2.7; B13: nodes come before what
-    /// follows them).
-    pub fn step(&self, active: Side, obsolete_nodes: bool) -> Step {
+    /// follows them; they have moved when each template has its minimum of stable nodes).
+    pub fn step(&self, context: MigrationContext) -> Step {
+        let MigrationContext {
+            active,
+            obsolete_nodes,
+            missing_nodes,
+            ..
+        } = context;
         if self.is_broken() {
             return Step::Broken;
         }
@@ -64,6 +70,9 @@ impl MigrationState {
             Side::Source if post_at_source && !obsolete_nodes => Step::PreNodeResourcesUpdated,
             Side::Source if post_at_source => Step::NodesUpdating,
             Side::Destination if pre_at_destination && obsolete_nodes => Step::NodesUpdating,
+            Side::Destination if pre_at_destination && post_at_source && missing_nodes => {
+                Step::NodesUpdating
+            }
             Side::Destination if pre_at_destination && post_at_source && has_post => {
                 Step::NodesUpdated
             }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use klusterkite_wire::{NodeId, TemplateCode};
 
 use super::orders::{self, ClosedOrder};
+use super::settled;
 use super::{Node, NodeStatus, Outcome, RolloutInput, StopOrder, Target};
 use crate::plan::assignment::fits;
-use crate::plan::compatibility::{RestartReason, restart_reason};
+use crate::plan::compatibility::RestartReason;
 use crate::release::{Batch, NodeTemplate, Rollout};
 
 /// Everything that the planning steps ask about the input.
@@ -56,7 +57,8 @@ impl<'a> Facts<'a> {
     pub(super) fn new(input: &'a RolloutInput<'a>) -> Self {
         let mut obsolete = BTreeMap::new();
         for node in input.nodes {
-            if let Some(reason) = obsolete_reason(input, node) {
+            let of_node = (&node.template, node.configuration_id, &node.runtime);
+            if let Some(reason) = settled::obsolete(input.active, input.releases, of_node) {
                 obsolete.insert(node.id.clone(), reason);
             }
         }
@@ -238,15 +240,5 @@ impl<'a> TemplateFacts<'a> {
         self.nodes
             .iter()
             .any(|node| facts.is_obsolete(node) || facts.open_order(node).is_some())
-    }
-}
-
-fn obsolete_reason(input: &RolloutInput<'_>, node: &Node) -> Option<RestartReason> {
-    if node.configuration_id == input.active.id {
-        return None;
-    }
-    match input.releases.get(&node.configuration_id) {
-        Some(release) => restart_reason(release, input.active, &node.template, &node.runtime),
-        None => Some(RestartReason::UnknownConfiguration),
     }
 }

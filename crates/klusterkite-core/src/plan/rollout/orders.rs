@@ -1,10 +1,13 @@
 //! Open stop orders: when they end, what they mean meanwhile, and when too much went wrong.
 
+use std::time::Duration;
+
 use klusterkite_wire::{NodeId, OrderId, TemplateCode};
 
 use super::draft::Draft;
 use super::facts::{Facts, TemplateFacts};
-use super::{Act, Node, NodeStatus, Outcome, StopOrder};
+use super::settled::sentence;
+use super::{Act, Node, NodeStatus, Outcome, StopOrder, Target};
 use crate::reason::{ReasonCode, Refusal};
 
 /// An order that ends now.
@@ -79,9 +82,27 @@ fn outcome(facts: &Facts<'_>, node: &Node, order: &StopOrder) -> Option<Outcome>
     (is_gone && is_late && facts.input.holds.is_empty()).then_some(Outcome::GivenUp)
 }
 
-/// Says for each open order what it waits for.
+/// Returns how the open order of a node ends of which nothing runs; `None` while it is waited for.
+///
+/// A replacement that left may still go back and say why; that it does not come at all is known after the
+/// time that it had (`deadline`).
+pub fn outcome_without_run(
+    target: Option<&Target>,
+    age: Duration,
+    deadline: Duration,
+) -> Option<Outcome> {
+    match target {
+        None => Some(Outcome::Gone),
+        Some(_) => (age >= deadline).then_some(Outcome::GivenUp),
+    }
+}
+
+/// Says what a running migration waits for: minimums of stable nodes, and each open order.
 pub(super) fn explain(draft: &mut Draft<'_>) {
     let facts = draft.facts;
+    if facts.input.other.is_some() {
+        explain_minimums(draft);
+    }
     for node in facts.input.nodes {
         if facts.open_order(node).is_none() {
             continue;
@@ -94,6 +115,21 @@ pub(super) fn explain(draft: &mut Draft<'_>) {
             let stable = facts.rollout_of(node).min_stable.as_secs();
             let message = format!("new nodes of `{code}` have to be ready for {stable} s");
             draft.wait(ReasonCode::NotStable, code, Some(node), message);
+        }
+    }
+}
+
+fn explain_minimums(draft: &mut Draft<'_>) {
+    let facts = draft.facts;
+    for template in facts.templates.values() {
+        let Some(active) = template.active else {
+            continue;
+        };
+        let counts = |node: &&&Node| facts.is_stable(node) && !facts.is_leaving(node);
+        let stable = template.nodes.iter().filter(counts).count() as u32;
+        if stable < active.minimum {
+            let message = sentence(template.code, stable, active.minimum);
+            draft.wait(ReasonCode::BelowMinimum, template.code, None, message);
         }
     }
 }
@@ -112,11 +148,12 @@ pub(super) fn pause(draft: &mut Draft<'_>) -> bool {
         return true;
     }
     let mut paused = false;
-    for template in facts
-        .templates
-        .values()
-        .filter(|template| template.is_moving(facts))
-    {
+    for template in facts.templates.values() {
+        // A template that lacks nodes has a deadline too while a migration leads to it.
+        let deadline = facts.input.deadlines.get(template.code);
+        if deadline.is_none() && !template.is_moving(facts) {
+            continue;
+        }
         if let Some(reason) =
             failure_gate(facts, template).or_else(|| progress_deadline(facts, template))
         {
