@@ -10,21 +10,24 @@ mod view;
 
 use std::time::Duration;
 
-use klusterkite_core::plan::compatibility::restart_reason;
-use klusterkite_core::plan::migration::{MigrationContext, MigrationState, Next, next};
+use klusterkite_core::plan::migration::{
+    Course, Drive, MigrationContext, MigrationState, Turn, drive, turn,
+};
 use klusterkite_core::plan::resources::{ResourceMove, Side};
-use klusterkite_core::plan::rollout::StopReason;
+use klusterkite_core::plan::rollout::{self, Running, StopReason};
 use klusterkite_core::reason::Refusal;
 use klusterkite_core::release::Release;
+use klusterkite_core::time::Timestamp;
 use klusterkite_store::Change;
 use klusterkite_store::rows::{
     MigrationLogRow, MigrationRow, NodeRow, NodeRun, OrderRow, OrderRowKind,
 };
-use klusterkite_wire::ConfigurationId;
+use klusterkite_wire::{ConfigurationId, TemplateCode};
 use tokio::task::JoinHandle;
 
 use crate::cluster::Cluster;
 use crate::fault::Fault;
+use crate::rollout::shown_status;
 use crate::state::{Busy, Draft, State};
 
 /// The two ends of a migration, when both are known.
@@ -32,11 +35,12 @@ pub(crate) struct Ends<'a> {
     pub(crate) migration: &'a MigrationRow,
     pub(crate) source: &'a Release,
     pub(crate) destination: &'a Release,
+    now: Timestamp,
 }
 
 impl<'a> Ends<'a> {
     /// Returns the ends of the running migration.
-    pub(crate) fn of(state: &'a State) -> Option<Self> {
+    pub(crate) fn of(state: &'a State, now: Timestamp) -> Option<Self> {
         let migration = state.migration.as_ref()?;
         let source = state.releases.get(&migration.from)?;
         let destination = state.releases.get(&migration.to)?;
@@ -44,6 +48,7 @@ impl<'a> Ends<'a> {
             migration,
             source,
             destination,
+            now,
         })
     }
 
@@ -81,6 +86,7 @@ impl<'a> Ends<'a> {
         MigrationContext {
             active: self.active(state),
             obsolete_nodes: obsolete_nodes(state),
+            missing_nodes: !short_templates(state, self.now).is_empty(),
             busy: state.busy_with().is_some(),
             paused: self.migration.state == "paused",
             preparing: self.migration.state == "preparing",
@@ -108,16 +114,28 @@ pub(crate) fn obsolete_nodes(state: &State) -> bool {
 }
 
 fn obsolete(state: &State, row: &NodeRow, run: &NodeRun) -> bool {
+    let of_node = (&run.template, run.configuration_id, &row.runtime);
+    let active = state.active();
+    active.is_none_or(|active| rollout::obsolete(active, &state.releases, of_node).is_some())
+}
+
+/// Lists the templates of the Active configuration that have fewer stable nodes than their minimum.
+pub(crate) fn short_templates(state: &State, now: Timestamp) -> Vec<TemplateCode> {
     let Some(active) = state.active() else {
-        return true;
+        return Vec::new();
     };
-    if run.configuration_id == active.id {
-        return false;
-    }
-    let release = state.releases.get(&run.configuration_id);
-    release.is_none_or(|release| {
-        restart_reason(release, active, &run.template, &row.runtime).is_some()
-    })
+    let running = state.nodes.values().filter_map(|row| {
+        let run = row.run.as_ref()?;
+        let stop = state.orders.stop_of(&row.id);
+        Some(Running {
+            template: &run.template,
+            status: shown_status(state, &row.id, run),
+            status_since: Timestamp(run.status_since),
+            leaves: stop.is_some_and(|stop| stop.order.incarnation == run.incarnation),
+        })
+    });
+    let short = rollout::short(active, now, running).into_iter();
+    short.map(|(template, _)| template.code.clone()).collect()
 }
 
 /// Appends a line to the log of a migration.
@@ -203,7 +221,7 @@ impl Cluster {
 
 /// Carries out what an automatic migration does next, as the state is now: an operator may have been faster.
 fn decide_again(draft: &mut Draft<'_>) -> Result<(), Fault> {
-    let reason = match automatic(draft.state) {
+    let reason = match automatic(draft.state, draft.now) {
         Task::Switch(side) => match switch_nodes(draft, side, "manager") {
             Err(Fault::Refused(reason)) => reason,
             switched => return switched,
@@ -216,7 +234,7 @@ fn decide_again(draft: &mut Draft<'_>) -> Result<(), Fault> {
 }
 
 /// Chooses the next task and marks the cluster as busy with it.
-fn next_task(state: &mut State, now: klusterkite_core::time::Timestamp) -> Task {
+fn next_task(state: &mut State, now: Timestamp) -> Task {
     if state.volatile.busy.is_some() {
         return Task::Nothing;
     }
@@ -233,7 +251,7 @@ fn next_task(state: &mut State, now: klusterkite_core::time::Timestamp) -> Task 
         });
         return Task::Read(releases);
     }
-    let task = match (asked_move(state), automatic(state)) {
+    let task = match (asked_move(state, now), automatic(state, now)) {
         (Some(asked), _) => asked,
         (None, Task::Move(_)) if now < state.volatile.moves_after => Task::Nothing,
         (None, task) => task,
@@ -261,9 +279,9 @@ fn releases_to_read(state: &State) -> Vec<Release> {
 }
 
 /// Takes the next move that an operator asked for.
-fn asked_move(state: &mut State) -> Option<Task> {
+fn asked_move(state: &mut State, now: Timestamp) -> Option<Task> {
     let planned = state.volatile.moves.pop_front()?;
-    let release = match Ends::of(state) {
+    let release = match Ends::of(state, now) {
         Some(ends) => ends.release(planned.executor).clone(),
         None => state.active()?.clone(),
     };
@@ -271,48 +289,36 @@ fn asked_move(state: &mut State) -> Option<Task> {
 }
 
 /// Chooses what an automatic migration does next.
-fn automatic(state: &State) -> Task {
-    let Some(ends) = Ends::of(state) else {
+fn automatic(state: &State, now: Timestamp) -> Task {
+    let Some(ends) = Ends::of(state, now) else {
         return Task::Nothing;
     };
-    let migration = ends.migration;
-    if !migration.automatic {
-        return Task::Nothing;
-    }
-    if migration.state == "paused" {
-        return turn_when_asked(&ends);
-    }
-    if migration.state != "ready" {
-        return Task::Nothing;
-    }
-    let Some(resources) = ends.resources(state) else {
-        return Task::Nothing;
-    };
-    match next(&resources, ends.context(state), migration.goal) {
-        Next::Move(planned) => {
+    let resources = ends.resources(state);
+    match drive(
+        course(ends.migration),
+        resources.as_ref(),
+        ends.context(state),
+    ) {
+        Drive::Wait => Task::Nothing,
+        Drive::Move(planned) => {
             let release = ends.release(planned.executor).clone();
             Task::Move(Box::new((planned, release)))
         }
-        Next::UpdateNodes(side) => Task::Switch(side),
-        Next::WaitForNodes => Task::Nothing,
-        Next::Finish => Task::End(migration.goal),
-        Next::Stuck(waiting) => Task::Turn(Refusal {
-            code: waiting.code,
-            message: waiting.message,
-            params: waiting.params,
-        }),
+        Drive::Switch(side) => Task::Switch(side),
+        Drive::End(side) => Task::End(side),
+        Drive::Turn(reason) => Task::Turn(reason),
     }
 }
 
-/// A migration that was paused by a failure goes back when it was started so; an operator's pause stays.
-fn turn_when_asked(ends: &Ends<'_>) -> Task {
-    let migration = ends.migration;
-    let by_failure = migration.reason.as_ref();
-    match by_failure {
-        Some(reason) if migration.rollback_on_failure && migration.goal == Side::Destination => {
-            Task::Turn(reason.clone())
-        }
-        _ => Task::Nothing,
+/// Returns what was decided about a migration.
+fn course(migration: &MigrationRow) -> Course<'_> {
+    Course {
+        automatic: migration.automatic,
+        preparing: migration.state == "preparing",
+        paused: migration.state == "paused",
+        failure: migration.reason.as_ref(),
+        rollback_on_failure: migration.rollback_on_failure,
+        goal: migration.goal,
     }
 }
 
@@ -322,7 +328,7 @@ pub(crate) fn switch_nodes(draft: &mut Draft<'_>, side: Side, actor: &str) -> Re
         ConfigurationContext, ConfigurationState, Trigger, allowed,
     };
     let state = draft.state;
-    let Some(ends) = Ends::of(state) else {
+    let Some(ends) = Ends::of(state, draft.now) else {
         return Err(calls::no_migration());
     };
     let (migration, now) = (ends.migration.clone(), draft.now);
@@ -377,7 +383,7 @@ fn turn_back(draft: &mut Draft<'_>, reason: &Refusal) -> Result<(), Fault> {
         return Ok(());
     };
     let id = migration.id;
-    let goes_back = migration.rollback_on_failure && migration.goal == Side::Destination;
+    let goes_back = turn(course(&migration)) == Turn::Back;
     let (row, kind, what) = if goes_back {
         let state = "ready".to_owned();
         (

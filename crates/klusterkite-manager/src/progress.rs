@@ -6,48 +6,48 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use klusterkite_core::plan::progress;
 use klusterkite_core::plan::rollout::{Act, Outcome};
+use klusterkite_core::time::Timestamp;
 use klusterkite_store::rows::{GateRow, OrderRowKind};
 use klusterkite_wire::TemplateCode;
 
+use crate::migrations::short_templates;
 use crate::state::{Draft, State};
 
 /// The time that is left is stored when it has changed by this much.
 const STORED_EVERY: Duration = Duration::from_secs(10);
 
 /// Counts the time that passed since the last call, for every template whose update runs and is not held.
-pub(crate) fn count(state: &mut State, now: klusterkite_core::time::Timestamp, held: bool) {
+pub(crate) fn count(state: &mut State, now: Timestamp, held: bool) {
     let passed = now.since(state.volatile.progress_at);
     state.volatile.progress_at = now;
-    let moving = moving(state);
-    state
-        .volatile
-        .progress
-        .retain(|template, _| moving.contains(template));
-    for template in moving {
-        let left = left(state, &template);
-        let passed = if held { Duration::ZERO } else { passed };
-        state
-            .volatile
-            .progress
-            .insert(template, left.saturating_sub(passed));
-    }
+    let moving = moving(state, now);
+    let passed = if held { Duration::ZERO } else { passed };
+    let mut counted = std::mem::take(&mut state.volatile.progress);
+    progress::count(&mut counted, moving, passed, |template| {
+        left(state, template)
+    });
+    state.volatile.progress = counted;
 }
 
-/// Returns the templates that are being updated: nodes were told to become them.
-fn moving(state: &State) -> BTreeSet<TemplateCode> {
+/// Returns the templates that are being updated: nodes were told to become them, or the migration that has
+/// brought them waits for their minimum.
+fn moving(state: &State, now: Timestamp) -> BTreeSet<TemplateCode> {
     let targets = state.orders.open().filter_map(|order| match &order.kind {
         OrderRowKind::Stop { target, .. } => target.as_ref(),
         OrderRowKind::Prefetch { .. } => None,
     });
-    targets.map(|target| target.template.clone()).collect()
+    let mut moving: BTreeSet<_> = targets.map(|target| target.template.clone()).collect();
+    let migration = state.migration.as_ref();
+    if migration.is_some_and(|migration| state.active_id() == Some(migration.to)) {
+        moving.extend(short_templates(state, now));
+    }
+    moving
 }
 
-/// Returns the time that a template has left.
+/// Returns the time that a template has left when this manager counts it for the first time.
 fn left(state: &State, template: &TemplateCode) -> Duration {
-    if let Some(left) = state.volatile.progress.get(template) {
-        return *left;
-    }
     let stored = state
         .gates
         .get(template)

@@ -5,6 +5,7 @@ use klusterkite_api::migrations::{
     Migration, MigrationCreate, MigrationMode, NodesRequest, OnFailure, ResourcesRequest,
 };
 use klusterkite_core::configuration::{ConfigurationContext, Trigger, allowed};
+use klusterkite_core::plan::migration::{Ended, ended};
 use klusterkite_core::plan::resources::{ResourceKey, Side};
 use klusterkite_core::reason::{ReasonCode, Refusal};
 use klusterkite_store::Change;
@@ -46,7 +47,7 @@ impl Cluster {
             .migration
             .as_ref()
             .ok_or_else(|| Fault::not_found("running migration", "current"))?;
-        Ok(migration_view(&state, row))
+        Ok(migration_view(&state, row, self.now()))
     }
 
     /// Ends the migration at its source, when nothing has moved or everything is back.
@@ -67,17 +68,17 @@ impl Cluster {
     ) -> Result<Migration, Fault> {
         let ended = self
             .transact(|draft| {
-                allow(draft.state, operation)?;
+                allow(draft.state, draft.now, operation)?;
                 end(draft, side, actor)
             })
             .await?;
-        Ok(migration_view(&*self.read().await, &ended))
+        Ok(migration_view(&*self.read().await, &ended, self.now()))
     }
 
     /// Holds the migration and the update of nodes.
     pub async fn migration_pause(&self, actor: &str) -> Result<Migration, Fault> {
         self.transact(|draft| {
-            allow(draft.state, "pause")?;
+            allow(draft.state, draft.now, "pause")?;
             let migration = draft.state.migration.clone().ok_or_else(no_migration)?;
             let id = migration.id;
             let message = format!("{actor} paused the migration");
@@ -100,7 +101,7 @@ impl Cluster {
     /// Goes on, with a migration or with an update of nodes without one: failures counted so far are forgotten.
     pub async fn migration_resume(&self, actor: &str) -> Result<Accepted, Fault> {
         self.transact(|draft| {
-            allow(draft.state, "resume")?;
+            allow(draft.state, draft.now, "resume")?;
             goes_on(draft);
             let Some(migration) = draft.state.migration.clone() else {
                 let message = format!("{actor} resumed the update of nodes");
@@ -175,7 +176,7 @@ impl Cluster {
             Side::Source => ("updateNodesToSource", request.target),
         };
         self.transact(|draft| {
-            allow(draft.state, operation)?;
+            allow(draft.state, draft.now, operation)?;
             manual(draft.state)?;
             switch_nodes(draft, side, actor)
         })
@@ -194,9 +195,9 @@ impl Cluster {
         let asked = asked(&request);
         let count = asked.len();
         self.transact(|draft| {
-            allow(draft.state, "migrateResources")?;
+            allow(draft.state, draft.now, "migrateResources")?;
             manual(draft.state)?;
-            let ends = Ends::of(draft.state).ok_or_else(no_migration)?;
+            let ends = Ends::of(draft.state, draft.now).ok_or_else(no_migration)?;
             let resources = ends.resources(draft.state).ok_or_else(not_read)?;
             let moves = resources.moves(&asked, ends.context(draft.state))?;
             draft.remember(|volatile| volatile.moves = moves.into());
@@ -219,7 +220,7 @@ impl Cluster {
     /// Reads all resources again.
     pub async fn cluster_recheck(&self, actor: &str) -> Result<Accepted, Fault> {
         self.transact(|draft| {
-            allow(draft.state, "recheck")?;
+            allow(draft.state, draft.now, "recheck")?;
             draft.remember(|volatile| volatile.recheck = true);
             draft.event(
                 "recheckAsked",
@@ -249,7 +250,7 @@ impl Cluster {
                     "a migration runs; move its resources by `migrations/current/resources`";
                 return Err(Refusal::new(ReasonCode::MigrationRuns, message).into());
             }
-            allow(draft.state, "migrateResources")?;
+            allow(draft.state, draft.now, "migrateResources")?;
             let idle = super::view::idle(draft.state).ok_or_else(not_read)?;
             let keys: Vec<_> = asked.iter().map(|(key, _)| key.clone()).collect();
             let moves = idle.moves(&keys)?;
@@ -293,7 +294,7 @@ fn create(draft: &mut Draft<'_>, request: &MigrationCreate, actor: &str) -> Resu
         .configurations
         .get(&to)
         .ok_or_else(|| Fault::not_found("configuration", to))?;
-    allow(state, "createMigration")?;
+    allow(state, draft.now, "createMigration")?;
     let trigger = Trigger::Target {
         retry_faulted: request.retry_faulted,
     };
@@ -326,10 +327,10 @@ fn create(draft: &mut Draft<'_>, request: &MigrationCreate, actor: &str) -> Resu
 
 pub(super) fn end(draft: &mut Draft<'_>, side: Side, actor: &str) -> Result<MigrationRow, Fault> {
     let migration = draft.state.migration.clone().ok_or_else(no_migration)?;
-    let (state, what) = match (side, migration.state.as_str()) {
-        (Side::Destination, _) => ("completed", "completed"),
-        (Side::Source, "preparing") => ("failed", "cancelled"),
-        (Side::Source, _) => ("rolledBack", "rolled back"),
+    let (state, what) = match ended(side, migration.state == "preparing") {
+        Ended::Completed => ("completed", "completed"),
+        Ended::Cancelled => ("failed", "cancelled"),
+        Ended::RolledBack => ("rolledBack", "rolled back"),
     };
     let id = migration.id;
     let finished = Some(draft.now.0);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use klusterkite_core::plan::migration::{Next, next};
+use klusterkite_core::plan::migration::{EXECUTOR_DEATHS_MAX, Next, executor_deaths, next};
 use klusterkite_core::plan::resources::{ResourceMove, Side, TemplateReading};
 use klusterkite_core::reason::{ReasonCode, Refusal};
 use klusterkite_core::release::Release;
@@ -28,9 +28,6 @@ const LOG_QUEUE_MAX: usize = 1000;
 
 /// Lines of one move's log that are stored: each is a row, for good.
 const LOG_LINES_MAX: u32 = 10_000;
-
-/// How often an automatic migration goes on after its executor died in the middle of a move.
-const EXECUTOR_DEATHS_MAX: u32 = 3;
 
 impl Cluster {
     /// Reads the resources of some releases and keeps what was read.
@@ -109,11 +106,7 @@ impl Cluster {
                         state.volatile.create_after = now + READ_RETRY;
                         let died = matches!(error, CallError::Broken(_));
                         let deaths = &mut state.volatile.executor_deaths;
-                        *deaths = if died {
-                            *deaths + 1
-                        } else {
-                            EXECUTOR_DEATHS_MAX
-                        };
+                        *deaths = executor_deaths(*deaths, died);
                         *deaths
                     })
                     .await;
@@ -220,7 +213,8 @@ fn has_errors(reading: &TemplateReading) -> bool {
 /// Ends the analysis of a migration that was just created.
 fn analysed(draft: &mut Draft<'_>) -> Result<(), Fault> {
     let state = draft.state;
-    let Some(ends) = Ends::of(state).filter(|ends| ends.migration.state == "preparing") else {
+    let Some(ends) = Ends::of(state, draft.now).filter(|ends| ends.migration.state == "preparing")
+    else {
         return Ok(());
     };
     let Some(resources) = ends.resources(state) else {

@@ -8,6 +8,7 @@ use klusterkite_api::page::Page;
 use klusterkite_core::plan::migration::operations_without_state;
 use klusterkite_core::plan::resources::IdleState;
 use klusterkite_core::reason::{Operation, ReasonCode, Refusal};
+use klusterkite_core::time::Timestamp;
 use klusterkite_store::rows::{MigrationLogRow, MigrationRow};
 use klusterkite_wire::time::rfc3339;
 
@@ -19,29 +20,28 @@ use crate::state::State;
 impl Cluster {
     /// Shows what a client polls: migration, resources, what is allowed, what is waited for.
     pub async fn cluster_state(&self) -> ClusterState {
-        let state = self.read().await;
+        let (now, state) = (self.now(), self.read().await);
         let mut shown = ClusterState {
             busy: state.busy_with().is_some(),
             busy_with: state.busy_with().map(str::to_owned),
             current_step: None,
             steps: Vec::new(),
-            operations: operations(&state),
+            operations: operations(&state, now),
             active_configuration_id: state.active_id(),
             migration: state
                 .migration
                 .as_ref()
-                .map(|row| migration_view(&state, row)),
+                .map(|row| migration_view(&state, row, now)),
             migratable_resources: Vec::new(),
             templates: Vec::new(),
             resource_errors: Vec::new(),
             waiting_on: state.volatile.waiting_on.clone(),
         };
-        match Ends::of(&state) {
+        match Ends::of(&state, now) {
             Some(ends) => {
                 if let Some(resources) = ends.resources(&state) {
                     let context = ends.context(&state);
-                    shown.current_step =
-                        Some(resources.step(context.active, context.obsolete_nodes));
+                    shown.current_step = Some(resources.step(context));
                     shown.steps = resources.steps();
                     shown.migratable_resources = resources.migratable(context);
                     shown.templates = resources.templates;
@@ -78,7 +78,9 @@ impl Cluster {
             .last()
             .filter(|_| is_full)
             .map(|row| row.id.to_string());
-        let items = rows.iter().map(|row| migration_view(&state, row)).collect();
+        let now = self.now();
+        let shown = rows.iter().map(|row| migration_view(&state, row, now));
+        let items = shown.collect();
         Ok(Page {
             items,
             next_cursor,
@@ -90,7 +92,7 @@ impl Cluster {
     pub async fn migration_get(&self, id: i64) -> Result<Migration, Fault> {
         let row = self.store().migration(id).await?;
         let row = row.ok_or_else(|| Fault::not_found("migration", id))?;
-        Ok(migration_view(&*self.read().await, &row))
+        Ok(migration_view(&*self.read().await, &row, self.now()))
     }
 
     /// Shows the log of a migration, oldest first; the cursor is the number that the page starts after.
@@ -130,9 +132,9 @@ pub(super) fn idle(state: &State) -> Option<IdleState> {
 }
 
 /// Lists the operations on the cluster with the reasons why they are not allowed.
-pub(super) fn operations(state: &State) -> Vec<Operation> {
+pub(super) fn operations(state: &State, now: Timestamp) -> Vec<Operation> {
     let busy = state.busy_with().is_some();
-    let mut operations = match Ends::of(state) {
+    let mut operations = match Ends::of(state, now) {
         Some(ends) => {
             let preparing = ends.migration.state == "preparing";
             match ends.resources(state) {
@@ -180,8 +182,8 @@ fn only_cancel(operations: Vec<Operation>, migration: &MigrationRow) -> Vec<Oper
 }
 
 /// Refuses an operation that is not allowed now, with the reason that the list shows.
-pub(super) fn allow(state: &State, id: &str) -> Result<(), Refusal> {
-    let listed = operations(state)
+pub(super) fn allow(state: &State, now: Timestamp, id: &str) -> Result<(), Refusal> {
+    let listed = operations(state, now)
         .into_iter()
         .find(|operation| operation.id == id);
     let listed = listed.expect("every operation that is asked for is in the list");
@@ -192,15 +194,12 @@ pub(super) fn allow(state: &State, id: &str) -> Result<(), Refusal> {
 }
 
 /// Shows a migration.
-pub(super) fn migration_view(state: &State, row: &MigrationRow) -> Migration {
-    let step = Ends::of(state)
+pub(super) fn migration_view(state: &State, row: &MigrationRow, now: Timestamp) -> Migration {
+    let step = Ends::of(state, now)
         .filter(|ends| ends.migration.id == row.id)
         .and_then(|ends| {
             let context = ends.context(state);
-            Some(
-                ends.resources(state)?
-                    .step(context.active, context.obsolete_nodes),
-            )
+            Some(ends.resources(state)?.step(context))
         });
     Migration {
         id: row.id,
@@ -223,7 +222,7 @@ pub(super) fn migration_view(state: &State, row: &MigrationRow) -> Migration {
         step,
         reason: row.reason.clone(),
         operations: if row.active {
-            operations(state)
+            operations(state, now)
         } else {
             Vec::new()
         },

@@ -1,8 +1,6 @@
 //! Launchers that ask what they should be.
 
-use std::collections::BTreeMap;
-
-use klusterkite_core::plan::assignment::{Answer, Ask, Held, WaitCode, assign};
+use klusterkite_core::plan::assignment::{Answer, Ask, Held, Occupant, WaitCode, assign};
 use klusterkite_core::plan::rollout::NodeStatus;
 use klusterkite_store::Change;
 use klusterkite_store::rows::{ClientRow, NodeRow, NodeRun};
@@ -171,36 +169,22 @@ fn start(
 
 /// Collects what counts when a template is chosen for `asking`.
 fn held(state: &State, asking: &NodeId) -> Held {
-    let mut holders = BTreeMap::new();
-    let mut reserved = BTreeMap::new();
-    for (id, node) in &state.nodes {
-        let incarnation = node
-            .run
-            .as_ref()
-            .map_or(node.incarnation, |run| run.incarnation);
+    let occupants = state.nodes.iter().map(|(id, node)| {
+        let run = node.run.as_ref();
+        let incarnation = run.map_or(node.incarnation, |run| run.incarnation);
         let stop = state.orders.stop_of(id);
         let stop = stop.filter(|stop| stop.order.incarnation == incarnation);
-        let ordered = stop.and_then(|stop| Some(&stop.target?.template));
-        if let Some(template) = ordered {
-            reserved.insert(id.clone(), template.clone());
-        } else if let Some(template) = persistent(state, node) {
-            reserved.insert(id.clone(), template.clone());
+        Occupant {
+            id,
+            runs: run.map(|run| &run.template),
+            becomes: stop.and_then(|stop| Some(&stop.target?.template)),
+            keeps: persistent(state, node),
         }
-        if id == asking {
-            continue;
-        }
-        // A node that was told to become something counts there, also while nothing of it runs.
-        let holds = ordered.or_else(|| node.run.as_ref().map(|run| &run.template));
-        if let Some(template) = holds {
-            holders.insert(id.clone(), template.clone());
-        }
-    }
-    let surge = state.volatile.surge.clone();
+    });
     Held {
-        holders,
-        reserved,
-        surge,
+        surge: state.volatile.surge.clone(),
         migrating: state.migration.is_some(),
+        ..Held::new(asking, occupants)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use klusterkite_core::plan::leases::{self, Census, MASS_FAILURE_HOLD};
 use klusterkite_core::plan::rollout::{
     Gate, Node, NodeStatus, Request, RequestKind, RolloutInput, StopOrder, WaitingContainer,
 };
@@ -13,12 +14,6 @@ use klusterkite_store::rows::{MigrationRow, NodeRow, NodeRun, OrderRowKind, Orde
 use klusterkite_wire::{NodeId, TemplateCode};
 
 use crate::state::State;
-
-/// At least so many nodes have to vanish at once to be a mass failure.
-const MASS_FAILURE_MIN: usize = 3;
-
-/// A mass failure holds voluntary acts as long as it is this recent and the nodes are not back.
-const MASS_FAILURE_HOLD: Duration = Duration::from_mins(1);
 
 /// What the planner looks at, as owned values.
 pub(super) struct Facts {
@@ -125,31 +120,18 @@ fn paused(migration: &MigrationRow) -> Option<Refusal> {
 
 /// Collects what forbids every voluntary act.
 pub(super) fn holds(state: &State, now: Timestamp, mass_failure_part: f64) -> Vec<Waiting> {
-    let mut holds = Vec::new();
     let volatile = &state.volatile;
-    if !volatile.unconfirmed.is_empty() {
-        let message = format!(
-            "nodes that have not spoken since this manager started: {}; they have {} s left",
-            volatile.unconfirmed.len(),
-            volatile.unconfirmed_until.since(now).as_secs()
-        );
-        holds.push(Waiting::new(ReasonCode::Unconfirmed, message));
-    }
-    let running = state
-        .nodes
-        .values()
-        .filter(|node| node.run.is_some())
-        .count();
-    let is_recent = |at: &&Timestamp| now.since(**at) < MASS_FAILURE_HOLD;
-    let lost = volatile.losses.values().filter(is_recent).count();
-    if lost >= MASS_FAILURE_MIN && lost as f64 > running as f64 * mass_failure_part {
-        let message = format!(
-            "{lost} of {running} nodes vanished: nothing is stopped until they are back, for {} s at most",
-            MASS_FAILURE_HOLD.as_secs()
-        );
-        holds.push(Waiting::new(ReasonCode::MassFailure, message));
-    }
-    holds
+    let running = state.nodes.values().filter(|node| node.run.is_some());
+    let lost = volatile.losses.values();
+    let lost = lost.filter(|at| now.since(**at) < MASS_FAILURE_HOLD);
+    let census = Census {
+        running: running.count(),
+        unconfirmed: volatile.unconfirmed.len(),
+        unconfirmed_until: volatile.unconfirmed_until,
+        lost: lost.count(),
+        mass_failure_part,
+    };
+    leases::holds(&census, now)
 }
 
 /// Returns a node as the planner sees it.

@@ -1,6 +1,7 @@
 //! Nodes that are lost or given up, and what becomes of the orders and requests about them.
 
-use klusterkite_core::plan::rollout::{NodeStatus, Outcome};
+use klusterkite_core::plan::leases::{Heard, Lease, Patience, lease};
+use klusterkite_core::plan::rollout::{NodeStatus, Outcome, outcome_without_run};
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::Change;
 use klusterkite_store::rows::{NodeRow, NodeRun, OrderRow, OrderRowKind, OrderState};
@@ -45,41 +46,23 @@ impl Cluster {
     }
 }
 
-/// What a lease says about a node.
-enum Lease {
-    Valid,
-    Lost,
-    Gone(&'static str),
-}
-
+/// Judges the lease of a node.
 fn lease_of(state: &State, id: &NodeId, run: &NodeRun, now: Timestamp, config: &Config) -> Lease {
     let volatile = &state.volatile;
-    let since = Timestamp(run.status_since);
     let is_unconfirmed = volatile.unconfirmed.contains(id);
-    if is_unconfirmed && now < volatile.unconfirmed_until {
-        return Lease::Valid;
-    }
-    match run.status {
-        NodeStatus::Assigned => {
-            let renewed = volatile.leases.get(id).copied().unwrap_or(since).max(since);
-            // An order that it carries out ends by the planner.
-            let replaces = state.orders.stop_of(id).is_some();
-            if replaces || now.since(renewed) < config.join_timeout {
-                Lease::Valid
-            } else {
-                Lease::Gone("it did not join in time")
-            }
-        }
-        NodeStatus::Unreachable if now.since(since) < config.evict_after => Lease::Valid,
-        NodeStatus::Unreachable => Lease::Gone("it was unreachable for too long"),
-        _ if is_unconfirmed => Lease::Lost,
-        _ => match volatile.leases.get(id) {
-            Some(end) if now < *end => Lease::Valid,
-            // Its token was given, its link is not there yet.
-            None if now.since(since) < config.failover_lease => Lease::Valid,
-            Some(_) | None => Lease::Lost,
-        },
-    }
+    let heard = Heard {
+        status: run.status,
+        status_since: Timestamp(run.status_since),
+        lease: volatile.leases.get(id).copied(),
+        unconfirmed_until: is_unconfirmed.then_some(volatile.unconfirmed_until),
+        replaces: state.orders.stop_of(id).is_some(),
+    };
+    let patience = Patience {
+        join_timeout: config.join_timeout,
+        failover_lease: config.failover_lease,
+        evict_after: config.evict_after,
+    };
+    lease(&heard, &patience, now)
 }
 
 fn unreachable(draft: &mut Draft<'_>, node: &NodeRow, run: &NodeRun) {
@@ -141,18 +124,15 @@ fn orders_end(draft: &mut Draft<'_>) {
                     }));
                 }
             }
-            // The planner sees only what runs or is about to. A replacement that left may still go back and
-            // say why; that it does not come at all is known after the time that it had.
-            OrderRowKind::Stop { target: None, .. } if run.is_none() => {
-                close(draft, &order.node_id, order.id, Outcome::Gone);
-            }
-            OrderRowKind::Stop {
-                target: Some(target),
-                ..
-            } if run.is_none() => {
+            // The planner sees only what runs or is about to.
+            OrderRowKind::Stop { target, .. } if run.is_none() => {
                 let age = draft.now.since(Timestamp(order.ordered));
-                if age >= progress::whole(state, &target.template) {
-                    close(draft, &order.node_id, order.id, Outcome::GivenUp);
+                let deadline = target
+                    .as_ref()
+                    .map(|target| progress::whole(state, &target.template));
+                let deadline = deadline.unwrap_or_default();
+                if let Some(outcome) = outcome_without_run(target.as_ref(), age, deadline) {
+                    close(draft, &order.node_id, order.id, outcome);
                 }
             }
             OrderRowKind::Stop { .. } => {}
