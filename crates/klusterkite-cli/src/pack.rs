@@ -243,7 +243,7 @@ fn collect(
 mod tests {
     use std::io::Cursor;
 
-    use klusterkite_nuget::{Limits, Package};
+    use klusterkite_nuget::{Executable, Limits, Package, RidGraph};
     use tempfile::TempDir;
 
     use super::*;
@@ -281,7 +281,7 @@ mod tests {
         ]);
         let binaries = directory.path().join("target");
         let made = make(&source(&directory, Some(&binaries))).unwrap();
-        let mut package = Package::open(Cursor::new(&made.bytes), &Limits::STANDARD).unwrap();
+        let package = Package::open(Cursor::new(&made.bytes), &Limits::STANDARD).unwrap();
         let paths: Vec<_> = package
             .files()
             .iter()
@@ -301,12 +301,12 @@ mod tests {
         assert_eq!(package.version().to_string(), "1.4.0");
         let group = &package.nuspec().dependency_groups[0];
         assert_eq!(group.dependencies[0].id.as_str(), "Acme.Core");
-        let assets = package.assets("linux-x64").unwrap();
+        let assets = package.assets("linux-x64", &RidGraph::portable()).unwrap();
         let server = assets
             .iter()
             .find(|asset| asset.target_path == "server")
             .unwrap();
-        assert!(server.executable);
+        assert_eq!(server.executable, Executable::Yes);
         assert_eq!(
             make(&source(&directory, Some(&binaries))).unwrap().bytes,
             made.bytes

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use klusterkite_nuget::{Asset, Limits, Package};
+use klusterkite_nuget::{Asset, Limits, Package, RidGraph};
 use klusterkite_wire::Runtime;
 use klusterkite_wire::service_directory as names;
 use klusterkite_wire::start::StartConfiguration;
@@ -32,6 +32,9 @@ const RELEASE_BYTES_MAX: u64 = 16 << 20;
 
 const FILE_MODE: u32 = 0o644;
 const PROGRAM_MODE: u32 = 0o755;
+
+/// First bytes of a file that tell a program.
+const PROGRAM_MARK_BYTES: u64 = 4;
 
 /// Makes the service directory `into` of a start configuration whose packages are all in the
 /// store, and of the start settings (HOCON text of the highest priority).
@@ -92,10 +95,13 @@ pub fn is_whole(
         let Some(package) = store.open_unverified(&wanted) else {
             continue;
         };
-        let Ok(mut package) = Package::open(BufReader::new(package), &Limits::STANDARD) else {
+        let Ok(package) = Package::open(BufReader::new(package), &Limits::STANDARD) else {
             continue;
         };
-        for asset in package.assets(runtime.as_str()).unwrap_or_default() {
+        for asset in package
+            .assets(runtime.as_str(), &RidGraph::portable())
+            .unwrap_or_default()
+        {
             let file = fs::metadata(service_directory.join(&asset.target_path));
             if file.map_or(true, |file| file.len() != asset.entry.size) {
                 return Ok(false);
@@ -169,7 +175,10 @@ fn extract(
         file::create_directory(&directory)?;
         write_file(&directory.join(names::MANIFEST), manifest.as_bytes())?;
     }
-    for asset in package.assets(runtime.as_str()).map_err(refuse)? {
+    for asset in package
+        .assets(runtime.as_str(), &RidGraph::portable())
+        .map_err(refuse)?
+    {
         cancel.check()?;
         tree.add(&mut package, &asset, &wanted.label())?;
     }
@@ -226,26 +235,31 @@ impl Tree<'_> {
             if !comparison.finish().map_err(Error::file("read", &path))? {
                 return Err(conflict(first));
             }
-            if asset.executable {
-                let mode = fs::Permissions::from_mode(PROGRAM_MODE);
-                fs::set_permissions(&path, mode).map_err(Error::file("write", &path))?;
-            }
-            return Ok(());
+            return make_executable(asset, &path);
         }
 
         if let Some(parent) = path.parent() {
             file::create_directory(parent)?;
         }
-        let mode = if asset.executable {
-            PROGRAM_MODE
-        } else {
-            FILE_MODE
-        };
-        let mut out = create(&path, mode)?;
+        let mut out = create(&path, FILE_MODE)?;
         copy(package, asset, label, &path, &mut out)?;
         self.files.insert(target.to_owned(), label.to_owned());
-        Ok(())
+        make_executable(asset, &path)
     }
+}
+
+/// Makes an unpacked file a program if it is one.
+fn make_executable(asset: &Asset, path: &Path) -> Result<(), Error> {
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(Error::file("open", path))?;
+    file.take(PROGRAM_MARK_BYTES)
+        .read_to_end(&mut head)
+        .map_err(Error::file("read", path))?;
+    if !asset.executable.decide(&head) {
+        return Ok(());
+    }
+    let mode = fs::Permissions::from_mode(PROGRAM_MODE);
+    fs::set_permissions(path, mode).map_err(Error::file("write", path))
 }
 
 fn copy<R: io::Read + io::Seek>(
@@ -255,7 +269,7 @@ fn copy<R: io::Read + io::Seek>(
     path: &Path,
     out: &mut impl Write,
 ) -> Result<(), Error> {
-    match package.copy_asset(asset, out) {
+    match package.copy_file(&asset.entry, out) {
         Ok(_) => Ok(()),
         // The path on the disk says more than the name in the package.
         Err(klusterkite_nuget::Error::Write { source, .. }) => {

@@ -1,14 +1,16 @@
 //! Which files of a package a project of some framework uses, and for what.
 //!
-//! This is how .NET tools choose. A node has no framework of its own: what of a package becomes
-//! part of a service directory is decided by [`select_assets`](crate::select_assets).
+//! This is how .NET tools choose. [`select_assets`] applies it to a node, which has no framework of
+//! its own.
 
 mod folders;
+mod node;
 
 use crate::error::Error;
 use crate::{Framework, PackageId, RidGraph};
 
 use folders::{File, Folders, Groups};
+pub use node::{AssetPath, select_assets};
 
 /// What a package's files are chosen for.
 #[derive(Clone, Copy, Debug)]
@@ -217,15 +219,16 @@ fn paths_of(files: &[File<'_>], wanted: impl Fn(&str) -> bool) -> Vec<String> {
 }
 
 fn resources_of(files: &[File<'_>]) -> Vec<ResourceAsset> {
-    let resources = files.iter().filter_map(|file| {
-        let (locale, name) = file.rest.split_once('/')?;
-        let is_resource = !name.contains('/') && ends_with(name, ".resources.dll");
-        is_resource.then(|| ResourceAsset {
-            path: file.path.to_owned(),
-            locale: locale.to_owned(),
-        })
-    });
-    resources.collect()
+    files.iter().filter_map(resource_of).collect()
+}
+
+fn resource_of(file: &File<'_>) -> Option<ResourceAsset> {
+    let (locale, name) = file.rest.split_once('/')?;
+    let is_resource = !name.contains('/') && ends_with(name, ".resources.dll");
+    is_resource.then(|| ResourceAsset {
+        path: file.path.to_owned(),
+        locale: locale.to_owned(),
+    })
 }
 
 /// Assemblies are right in the folder.

@@ -14,7 +14,6 @@
 //! The rules are those of the real NuGet clients, also where they differ from semantic
 //! versioning; the conformance vectors of the test suite are answers of the real engine.
 
-mod asset;
 mod error;
 mod framework;
 mod framework_assets;
@@ -31,18 +30,19 @@ pub mod v3;
 mod version;
 mod zip;
 
-pub use asset::{AssetPath, select_assets};
 pub use error::Error;
 pub use framework::{Family, Framework};
 pub use framework_assets::{
-    AssetTarget, ContentAsset, FrameworkAssets, ResourceAsset, RuntimeAsset, RuntimeAssetKind,
+    AssetPath, AssetTarget, ContentAsset, FrameworkAssets, ResourceAsset, RuntimeAsset,
+    RuntimeAssetKind, select_assets,
 };
 pub use hash::{Sha256Hash, Sha512Hash, Sha512Hasher};
 pub use id::PackageId;
 pub use limits::Limits;
 pub use nuspec::{Dependency, DependencyGroup, License, Nuspec, PackageType, Repository};
 pub use pack::PackageBuilder;
-pub use package::{Asset, MANIFEST_FILE, Package, PackageFile};
+pub use package::{Asset, Executable, MANIFEST_FILE, Package, PackageFile};
 pub use range::{Float, VersionRange};
 pub use rid::RidGraph;
 pub use version::Version;
+pub use zip::Unpacker;

@@ -3,11 +3,12 @@ use std::io::{self, Read, Seek, Write};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::asset::select_assets;
 use crate::error::{Error, shown};
 use crate::hash::Sha256Hash;
-use crate::zip::{Archive, Entry};
-use crate::{AssetTarget, FrameworkAssets, Limits, Nuspec, PackageId, RidGraph, Version};
+use crate::zip::{Archive, Entry, Unpacker};
+use crate::{
+    AssetTarget, FrameworkAssets, Limits, Nuspec, PackageId, RidGraph, Version, select_assets,
+};
 
 /// The name of the manifest at the root of a package.
 pub const MANIFEST_FILE: &str = "klusterkite.hocon";
@@ -18,9 +19,6 @@ const RUNTIME_FILE: &str = "runtime.json";
 /// The largest nuspec, manifest and runtime graph that are read into memory: 1 MiB, a hundred times the largest
 /// ones in use.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
-
-/// The first bytes that tell a program: ELF needs four.
-const MAGIC_BYTES: usize = 4;
 
 /// An open package: a `.nupkg` whose structure was checked against [`Limits`].
 #[derive(Debug)]
@@ -53,7 +51,30 @@ pub struct Asset {
     /// The path below the service directory, with `/`; relative and without `..`.
     pub target_path: String,
     /// Whether the file is to be a program.
-    pub executable: bool,
+    pub executable: Executable,
+}
+
+/// Whether a file is to be a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executable {
+    /// Its mode says so.
+    Yes,
+    /// It has a mode that says otherwise.
+    No,
+    /// Only its content can say it: the archive has no mode for it, or it is a native file, and
+    /// several packing tools write one mode for all files.
+    ByContent,
+}
+
+impl Executable {
+    /// Decides, given the first bytes of the file: programs start with ELF's mark or `#!`.
+    pub fn decide(self, head: &[u8]) -> bool {
+        match self {
+            Self::Yes => true,
+            Self::No => false,
+            Self::ByContent => head.starts_with(b"\x7fELF") || head.starts_with(b"#!"),
+        }
+    }
 }
 
 impl<R: Read + Seek> Package<R> {
@@ -69,10 +90,11 @@ impl<R: Read + Seek> Package<R> {
                 count: nuspecs.len(),
             });
         };
-        let nuspec_text = read_text(&mut archive, nuspec)?;
+        let mut unpacker = Unpacker::new();
+        let nuspec_text = read_text(&mut archive, nuspec, &mut unpacker)?;
         let nuspec = Nuspec::parse(&nuspec_text)?;
         let manifest = match positions(&archive, |entry| entry.path == MANIFEST_FILE).first() {
-            Some(&index) => Some(read_text(&mut archive, index)?),
+            Some(&index) => Some(read_text(&mut archive, index, &mut unpacker)?),
             None => None,
         };
         let files = archive
@@ -126,13 +148,10 @@ impl<R: Read + Seek> Package<R> {
         &self.files
     }
 
-    /// Chooses the files that a runtime uses; see [`select_assets`] for the rule.
-    ///
-    /// A file is executable if its mode says so, or if it starts like a program (ELF, `#!`) and
-    /// either the archive has no mode for it or it is a native file: several packing tools write
-    /// one mode for all files.
-    pub fn assets(&mut self, rid: &str) -> Result<Vec<Asset>, Error> {
-        let selected = select_assets(self.files.iter().map(|file| file.path.as_str()), rid)?;
+    /// Chooses the files that a node of a runtime uses; see [`select_assets`] for the rule.
+    pub fn assets(&self, rid: &str, graph: &RidGraph) -> Result<Vec<Asset>, Error> {
+        let paths = self.files.iter().map(|file| file.path.as_str());
+        let selected = select_assets(paths, rid, graph)?;
         let by_path: BTreeMap<&str, &PackageFile> = self
             .files
             .iter()
@@ -143,9 +162,9 @@ impl<R: Read + Seek> Package<R> {
             let file = by_path.get(path.entry.as_str()).copied().cloned();
             let entry = file.expect("assets are selected from the files");
             let executable = match entry.mode {
-                Some(mode) if mode & 0o111 != 0 => true,
-                Some(_) if !path.is_native => false,
-                _ => is_program(&self.archive.head(entry.index, MAGIC_BYTES)?),
+                Some(mode) if mode & 0o111 != 0 => Executable::Yes,
+                Some(_) if !path.is_native => Executable::No,
+                _ => Executable::ByContent,
             };
             assets.push(Asset {
                 entry,
@@ -166,51 +185,64 @@ impl<R: Read + Seek> Package<R> {
     pub fn runtime_graph(&mut self) -> Result<Option<RidGraph>, Error> {
         let is_graph = |entry: &Entry| entry.path.eq_ignore_ascii_case(RUNTIME_FILE);
         match positions(&self.archive, is_graph).first() {
-            Some(&index) => RidGraph::parse(&read_text(&mut self.archive, index)?).map(Some),
+            Some(&index) => {
+                let text = read_text(&mut self.archive, index, &mut Unpacker::new())?;
+                RidGraph::parse(&text).map(Some)
+            }
             None => Ok(None),
         }
     }
 
-    /// Unpacks an asset's file and returns its size in bytes; see [`copy_file`](Self::copy_file).
-    pub fn copy_asset(&mut self, asset: &Asset, out: &mut impl Write) -> Result<u64, Error> {
-        self.copy_file(&asset.entry, out)
-    }
-
-    /// Unpacks a file of this package and returns its size in bytes.
-    ///
-    /// Fails if the contents are not as many bytes as declared or have another checksum; never
-    /// writes more than declared, which the limits allowed. What was written before a failure is
-    /// to be thrown away.
+    /// Unpacks a file of this package and returns its size in bytes; see
+    /// [`unpack`](Self::unpack).
     pub fn copy_file(&mut self, file: &PackageFile, out: &mut impl Write) -> Result<u64, Error> {
-        if self
-            .archive
-            .entries()
-            .get(file.index)
-            .is_none_or(|entry| entry.path != file.path)
-        {
-            return Err(Error::Entry {
-                entry: shown(&file.path),
-                reason: "it belongs to another package",
-            });
-        }
-        self.archive.copy(file.index, out)
+        self.entry(file)?;
+        self.archive.copy(file.index, &mut Unpacker::new(), out)
     }
 
     /// Unpacks every file to nowhere and returns their hashes in the order of
     /// [`files`](Self::files): proves that the whole package can be unpacked.
     pub fn hash_files(&mut self) -> Result<Vec<Sha256Hash>, Error> {
         let mut hashes = Vec::new();
-        for file in self.files.clone() {
+        let mut unpacker = Unpacker::new();
+        for file in &self.files {
             let mut hasher = HashWriter(Sha256::new());
-            self.archive.copy(file.index, &mut hasher)?;
+            self.archive.copy(file.index, &mut unpacker, &mut hasher)?;
             hashes.push(Sha256Hash::finish(hasher.0));
         }
         Ok(hashes)
+    }
+}
+
+impl<R> Package<R> {
+    /// Unpacks a file of this package through another reader of the same bytes and returns its
+    /// size in bytes, so that several threads can unpack one package.
+    ///
+    /// Fails if the contents are not as many bytes as declared or have another checksum; never
+    /// writes more than declared, which the limits allowed. What was written before a failure is
+    /// to be thrown away.
+    pub fn unpack<S: Read + Seek>(
+        &self,
+        file: &PackageFile,
+        reader: &mut S,
+        unpacker: &mut Unpacker,
+        out: &mut impl Write,
+    ) -> Result<u64, Error> {
+        unpacker.unpack(self.entry(file)?, reader, out)
     }
 
     /// Returns the reader.
     pub fn into_inner(self) -> R {
         self.archive.into_inner()
+    }
+
+    fn entry(&self, file: &PackageFile) -> Result<&Entry, Error> {
+        let entry = self.archive.entries().get(file.index);
+        let entry = entry.filter(|entry| entry.path == file.path);
+        entry.ok_or_else(|| Error::Entry {
+            entry: shown(&file.path),
+            reason: "it belongs to another package",
+        })
     }
 }
 
@@ -222,7 +254,11 @@ fn positions<R: Read + Seek>(archive: &Archive<R>, wanted: impl Fn(&Entry) -> bo
         .collect()
 }
 
-fn read_text<R: Read + Seek>(archive: &mut Archive<R>, index: usize) -> Result<String, Error> {
+fn read_text<R: Read + Seek>(
+    archive: &mut Archive<R>,
+    index: usize,
+    unpacker: &mut Unpacker,
+) -> Result<String, Error> {
     let entry = &archive.entries()[index];
     if entry.size > TEXT_BYTES_MAX {
         return Err(Error::Limit {
@@ -233,7 +269,7 @@ fn read_text<R: Read + Seek>(archive: &mut Archive<R>, index: usize) -> Result<S
     }
     let path = shown(&entry.path);
     let mut bytes = Vec::new();
-    archive.copy(index, &mut bytes)?;
+    archive.copy(index, unpacker, &mut bytes)?;
     let text = String::from_utf8(bytes).map_err(|_| Error::NotText { entry: path })?;
     Ok(text
         .strip_prefix('\u{feff}')
@@ -249,10 +285,6 @@ fn is_payload(entry: &Entry) -> bool {
         || path.starts_with("_rels/")
         || path.starts_with("package/services/metadata/");
     !entry.is_directory() && !is_packaging
-}
-
-fn is_program(head: &[u8]) -> bool {
-    head.starts_with(b"\x7fELF") || head.starts_with(b"#!")
 }
 
 struct HashWriter(Sha256);

@@ -13,6 +13,7 @@ mod write;
 pub(crate) use directory::Entry;
 pub(crate) use names::PathSet;
 pub(crate) use read::Archive;
+pub use read::Unpacker;
 pub(crate) use write::ArchiveWriter;
 
 /// Signatures of the records, as little-endian numbers.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use klusterkite_nuget::v3::{FileFacts, PackageFacts};
-use klusterkite_nuget::{Sha256Hash, select_assets};
+use klusterkite_nuget::{RidGraph, Sha256Hash, select_assets};
 use klusterkite_wire::Runtime;
 use klusterkite_wire::service_directory;
 use klusterkite_wire::start::PackageReference;
@@ -106,7 +106,8 @@ fn tree<'a>(
             .iter()
             .map(|file| (file.path.as_str(), file))
             .collect();
-        let assets = match select_assets(files.keys().copied(), runtime.as_str()) {
+        let graph = RidGraph::portable();
+        let assets = match select_assets(files.keys().copied(), runtime.as_str(), &graph) {
             Ok(assets) => assets,
             Err(error) => {
                 let message = format!(

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use klusterkite_nuget::{Error, Limits, Package};
+use klusterkite_nuget::{Error, Limits, Package, RidGraph};
 use proptest::prelude::*;
 
 use crate::zipper::{RawEntry, nuspec, zip};
@@ -18,7 +18,7 @@ const LIMITS: Limits = Limits {
 /// Opens the package and unpacks all of it, as a careless reader would.
 fn open_all(bytes: &[u8], limits: &Limits) -> Result<(), Error> {
     let mut package = Package::open(Cursor::new(bytes), limits)?;
-    package.assets("linux-x64")?;
+    package.assets("linux-x64", &RidGraph::portable())?;
     package.hash_files()?;
     Ok(())
 }
@@ -137,10 +137,13 @@ fn bombs_that_lie_about_their_size_are_stopped_at_the_declared_size() {
     };
     let bytes = zip(&[nuspec(), bomb]);
     let mut package = Package::open(Cursor::new(&bytes), &LIMITS).unwrap();
-    let asset = package.assets("linux-x64").unwrap().remove(0);
+    let asset = package
+        .assets("linux-x64", &RidGraph::portable())
+        .unwrap()
+        .remove(0);
     let mut out = Vec::new();
     let error = package
-        .copy_asset(&asset, &mut out)
+        .copy_file(&asset.entry, &mut out)
         .unwrap_err()
         .to_string();
     assert!(error.contains("more bytes than it declares"), "{error}");

@@ -36,13 +36,14 @@ fn builder() -> PackageBuilder {
 fn assets(bytes: &[u8], rid: &str) -> Vec<(String, bool, Vec<u8>)> {
     let mut package = Package::open(Cursor::new(bytes), &Limits::STANDARD).unwrap();
     let mut found = Vec::new();
-    for asset in package.assets(rid).unwrap() {
+    for asset in package.assets(rid, &RidGraph::portable()).unwrap() {
         let mut contents = Vec::new();
         assert_eq!(
-            package.copy_asset(&asset, &mut contents).unwrap(),
+            package.copy_file(&asset.entry, &mut contents).unwrap(),
             asset.entry.size
         );
-        found.push((asset.target_path, asset.executable, contents));
+        let executable = asset.executable.decide(&contents);
+        found.push((asset.target_path, executable, contents));
     }
     found
 }
