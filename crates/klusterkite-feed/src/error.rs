@@ -56,6 +56,16 @@ pub enum Error {
         /// The newest that this program knows.
         known: i64,
     },
+    /// The index is of an older program and may not be changed now.
+    #[error(
+        "the index has schema {found}, this program reads {known}; start the feed once with it"
+    )]
+    IndexTooOld {
+        /// The schema's number in the index.
+        found: i64,
+        /// What this program reads.
+        known: i64,
+    },
     /// A file operation failed.
     #[error("cannot {operation} `{path}`")]
     File {

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use klusterkite_nuget::v3::FileFacts;
@@ -35,7 +36,9 @@ pub struct Feed {
     pub(crate) package_bytes_max: u64,
     limits: Limits,
     /// Held while bytes and rows change together.
-    writing: Mutex<()>,
+    pub(crate) writing: Mutex<()>,
+    /// Counts the changes of pins and listings: what a decision about removals depends on.
+    pub(crate) changes: AtomicU64,
     checks: Semaphore,
     /// Keeps other processes out.
     _lock: fs::File,
@@ -66,6 +69,7 @@ impl Feed {
             package_bytes_max: settings.package_bytes_max,
             limits: settings.limits,
             writing: Mutex::new(()),
+            changes: AtomicU64::new(0),
             checks: Semaphore::new(CHECKS_MAX),
             _lock: lock,
         };
@@ -202,6 +206,7 @@ impl Feed {
     ) -> Result<(), Error> {
         key.check_id(id)?;
         let _writing = self.writing.lock().await;
+        self.changes.fetch_add(1, Ordering::SeqCst);
         if self.index.set_listed(id, version, listed).await? {
             Ok(())
         } else {
@@ -218,6 +223,12 @@ impl Feed {
     ) -> Result<(), Error> {
         key.check_id(id)?;
         let _writing = self.writing.lock().await;
+        self.remove(id, version).await
+    }
+
+    /// Removes a version with its bytes and symbols, unless a cluster pins it; must be called
+    /// while `writing` is held.
+    pub(crate) async fn remove(&self, id: &PackageId, version: &Version) -> Result<(), Error> {
         let mut removed = self.index.purge(id, version).await;
         // On a full disk there is room for nothing but for making room.
         if removed.as_ref().is_err_and(Error::is_storage_full) && self.blobs.reserve_release() {
@@ -243,8 +254,13 @@ impl Feed {
         &self,
         cluster: &str,
         pins: &[(PackageId, Version)],
+        key: &Key,
     ) -> Result<(), Error> {
+        for (id, _) in pins {
+            key.check_id(id)?;
+        }
         let _writing = self.writing.lock().await;
+        self.changes.fetch_add(1, Ordering::SeqCst);
         self.index.pins_replace(cluster, pins).await
     }
 
@@ -340,6 +356,7 @@ mod tests {
             limits: Limits::STANDARD,
             connections_max: 1,
             free_bytes_min: 0,
+            retention: None,
         };
         Feed::open(settings).await.unwrap()
     }

@@ -5,6 +5,7 @@
 //! written, and from when its row is removed until its file is gone. So after any crash the files
 //! to remove are known, and a file that no row knows is never removed on suspicion.
 
+mod candidates;
 mod row;
 mod schema;
 mod search;
@@ -53,6 +54,20 @@ impl Index {
             pool: pool.map_err(Error::index("open"))?,
         };
         index.create().await?;
+        Ok(index)
+    }
+
+    /// Opens an index to read it, beside the process that serves it if there is one.
+    pub(crate) async fn open_to_read(path: &Path) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .pragma("query_only", "ON")
+            .busy_timeout(std::time::Duration::from_secs(10));
+        let pool = SqlitePoolOptions::new().connect_with(options).await;
+        let index = Self {
+            pool: pool.map_err(Error::index("open"))?,
+        };
+        schema::check(&index.pool).await?;
         Ok(index)
     }
 

@@ -11,6 +11,8 @@ mod index;
 mod keys;
 mod maintain;
 mod program;
+mod retain;
+mod retention;
 mod serve;
 mod settings;
 
@@ -20,5 +22,6 @@ pub use http::app;
 pub use keys::{Key, Keys, Scope};
 pub use maintain::{Report, check, reindex};
 pub use program::run;
+pub use retention::{Origin, Retention, Rule};
 pub use serve::serve;
 pub use settings::Settings;

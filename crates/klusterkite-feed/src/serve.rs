@@ -14,9 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 
 use crate::http::app;
+use crate::retain::run_always;
 use crate::settings::Settings;
 use crate::{Error, Feed};
 
@@ -43,12 +45,17 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     let address_file = settings.address_file.clone();
     let stop = stop_signal()?;
+    let retention = settings.retention.clone();
 
     let feed = Arc::new(Feed::open(settings).await?);
     if let Some(path) = address_file {
         write_address(&path, address)?;
     }
     tracing::info!(%address, "the feed listens");
+    let mut beside = JoinSet::new();
+    if let Some(retention) = retention {
+        beside.spawn(run_always(Arc::clone(&feed), retention));
+    }
 
     let (stopping, mut stopped) = tokio::sync::watch::channel(false);
     let shutdown = async move {
@@ -73,6 +80,8 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
         ended = serving => ended.map_err(|source| Error::Listen { address: address.to_string(), source })?,
         () = too_late => tracing::warn!("some requests did not end in time; they are cut"),
     }
+    // A removal that is cut is finished at the next start.
+    beside.shutdown().await;
     feed.close().await;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The settings file.
 
+mod retention;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,6 +14,8 @@ use serde::Deserialize;
 
 use crate::Error;
 use crate::keys::{Key, Keys, Scope};
+use crate::retention::Retention;
+use retention::RetentionWritten;
 
 /// Largest file of settings or with a key, in bytes: a thousand keys with their scopes need a tenth of it.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -42,6 +46,8 @@ pub struct Settings {
     /// Free bytes of the disk below which pushes are refused, so that the index can still be
     /// written.
     pub free_bytes_min: u64,
+    /// Which versions are removed, and when.
+    pub retention: Option<Retention>,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +63,7 @@ struct Written {
     address_file: Option<PathBuf>,
     #[serde(default)]
     limits: LimitsWritten,
+    retention: Option<RetentionWritten>,
 }
 
 #[derive(Deserialize)]
@@ -161,6 +168,7 @@ impl Written {
             },
             connections_max: limits.connections,
             free_bytes_min: limits.free_bytes,
+            retention: self.retention.map(RetentionWritten::build).transpose()?,
         })
     }
 }
@@ -240,6 +248,7 @@ fn refused(key: &str, reason: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::time::Duration;
 
     use super::*;
 
@@ -266,9 +275,15 @@ mod tests {
             "listen = \"127.0.0.1:0\", directory = data, publicUrl = \"https://feed/x/\"
             keys = [{name = a, key = ${FEED_KEY}, scopes = [read, push]}
                     {name = b, keyFile = key.json, scopes = [pin], idPrefix = Acme.}]
-            limits { packageBytes = 10 MiB, entries = 5 }",
+            limits { packageBytes = 10 MiB, entries = 5 }
+            retention.rules = [{idPrefix = Acme., keepStable = 3, keepFor = 30d}]",
         )
         .unwrap();
+        let rule = &settings.retention.as_ref().unwrap().rules[0];
+        assert_eq!(
+            (rule.id_prefix.as_str(), rule.keep_stable, rule.keep_for),
+            ("acme.", Some(3), Some(Duration::from_hours(30 * 24)))
+        );
         assert!(settings.directory.is_absolute() && settings.directory.ends_with("data"));
         assert_eq!(settings.public_url.as_deref(), Some("https://feed/x"));
         assert_eq!(settings.package_bytes_max, 10 << 20);
@@ -322,6 +337,18 @@ mod tests {
                 "limits.connections",
             ),
             (key("scopes = [read]"), "keys[0].key"),
+            (
+                "listen = a, directory = b, anonymousRead = true, retention.rules = [{keepListed = true}]".to_owned(),
+                "retention.rules[0]",
+            ),
+            (
+                "listen = a, directory = b, anonymousRead = true, retention.rules = [{keepStable = 1, origin = x}]".to_owned(),
+                "retention.rules[0].origin",
+            ),
+            (
+                "listen = a, directory = b, anonymousRead = true, retention {every = 1ms, rules = []}".to_owned(),
+                "retention.every",
+            ),
             (key("key = short, scopes = [read]"), "keys[0].key"),
             (key("key = ${FEED_KEY}, scopes = [write]"), "keys[0].scopes"),
             (key("keyFile = missing, scopes = [read]"), "missing"),

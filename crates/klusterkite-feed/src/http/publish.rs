@@ -150,6 +150,7 @@ pub(super) struct Pin {
 /// Replaces the versions that a cluster pins.
 pub(super) async fn pin(
     State(feed): State<Arc<Feed>>,
+    Extension(Writer(key)): Extension<Writer>,
     Path(cluster): Path<String>,
     body: Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<StatusCode, Refusal> {
@@ -171,7 +172,7 @@ pub(super) async fn pin(
         ))
     })?;
     let pins: Vec<_> = pins.into_iter().map(|pin| (pin.id, pin.version)).collect();
-    feed.pin(&cluster, &pins).await?;
+    feed.pin(&cluster, &pins, &key).await?;
     tracing::info!(cluster, count = pins.len(), "pinned");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! The tables of the index, and how an older index becomes a newer one.
 
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use crate::Error;
 
@@ -77,6 +77,25 @@ ALTER TABLE undecided_blobs RENAME TO undecided;
 ALTER TABLE packages ADD COLUMN upstream TEXT;
 ALTER TABLE purged ADD COLUMN upstream TEXT;
 ";
+
+/// Refuses an index that is not of this program's schema.
+pub(super) async fn check(pool: &SqlitePool) -> Result<(), Error> {
+    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(pool)
+        .await
+        .map_err(Error::index("read the schema of"))?;
+    match found {
+        SCHEMA => Ok(()),
+        older if older < SCHEMA => Err(Error::IndexTooOld {
+            found,
+            known: SCHEMA,
+        }),
+        _ => Err(Error::IndexTooNew {
+            found,
+            known: SCHEMA,
+        }),
+    }
+}
 
 /// Makes the tables that are missing; an index of a newer program is refused.
 pub(super) async fn update(transaction: &mut Transaction<'static, Sqlite>) -> Result<(), Error> {

@@ -14,4 +14,6 @@ mod program;
 #[cfg(test)]
 mod publishing;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod symbols;
