@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::tools::{C_COMPILER, NEXTEST, PYTHON, cargo, need, root, run};
+use crate::tools::{C_COMPILER, MONO, NEXTEST, NPM, PYTHON, Tool, cargo, need, root, run};
+
+/// What the tests run.
+const TEST_TOOLS: &[Tool] = &[C_COMPILER, NEXTEST, PYTHON, MONO, NPM];
 
 /// Runs every stage, prints the time of each, and fails at the end when one of them failed.
 pub(crate) fn ci() -> Result<ExitCode> {
-    need(&[C_COMPILER, NEXTEST, PYTHON])?;
+    need(TEST_TOOLS)?;
     let mut stages = Stages::default();
     stages.run("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
     stages.run("tidy", || crate::tidy::tidy().map(|_| ()));
@@ -44,9 +47,10 @@ pub(crate) fn ci() -> Result<ExitCode> {
 
 /// Runs all tests: unit, property, scenario, conformance and end to end.
 pub(crate) fn test() -> Result<ExitCode> {
-    need(&[C_COMPILER, NEXTEST, PYTHON])?;
+    need(TEST_TOOLS)?;
     // The end-to-end tests start the programs of the workspace, samples included.
     run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    crate::nuget_exe::install()?;
     run(&mut cargo(&["nextest", "run", "--workspace", "--locked"]))?;
     Ok(ExitCode::SUCCESS)
 }

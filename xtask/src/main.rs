@@ -11,6 +11,7 @@ mod ci;
 mod dev;
 mod dist;
 mod fuzz;
+mod nuget_exe;
 mod tidy;
 mod tools;
 

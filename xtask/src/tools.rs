@@ -38,6 +38,22 @@ pub(crate) const PYTHON: Tool = Tool {
     install: "apt install python3",
 };
 
+/// Runs nuget.exe.
+pub(crate) const MONO: Tool = Tool {
+    look: &["mono", "--version"],
+    name: "`mono`",
+    purpose: "the feed is tested with the real nuget.exe",
+    install: "apt install mono-complete ca-certificates-mono",
+};
+
+/// Brings nuget.exe.
+pub(crate) const NPM: Tool = Tool {
+    look: &["npm", "--version"],
+    name: "`npm`",
+    purpose: "nuget.exe comes from its registry",
+    install: "apt install npm",
+};
+
 /// Fails, before anything is built, with one line for each tool that is missing.
 pub(crate) fn need(tools: &[Tool]) -> Result<()> {
     let missing: Vec<String> = tools

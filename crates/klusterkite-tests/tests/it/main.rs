@@ -5,6 +5,7 @@
 mod bad_release;
 mod clock;
 mod kills;
+mod nuget_exe;
 mod outage;
 mod story;
 mod support;

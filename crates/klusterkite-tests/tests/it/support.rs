@@ -1,6 +1,6 @@
 //! What the stories share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use klusterkite_tests::api::Operator;
@@ -40,6 +40,11 @@ impl TestCluster {
             }
         };
         Self { cluster, directory }
+    }
+
+    /// Directory of the cluster.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     pub(crate) fn operator(&self) -> Operator {
