@@ -20,7 +20,7 @@ use klusterkite_wire::{NodeId, Secret};
 
 use crate::cluster::Cluster;
 use crate::fault::Fault;
-use crate::secrets::{hash, same};
+use crate::secrets::hash;
 use crate::state::State;
 
 /// Who calls.
@@ -95,7 +95,7 @@ pub fn bearer(state: &State, now: Timestamp, token: &Secret) -> Option<Bearer> {
         Some(row) if row.expires > now.0 => subject(state, row)?,
         Some(_) => return None,
         None => (
-            Subject::Node(node_with_token(state, &hashed)?),
+            Subject::Node(state.node_tokens.get(&hashed)?.clone()),
             BTreeSet::new(),
         ),
     };
@@ -132,14 +132,6 @@ fn subject(state: &State, row: &TokenRow) -> Option<(Subject, BTreeSet<Privilege
         // Good for the token endpoint only.
         TokenKind::UserRefresh => None,
     }
-}
-
-fn node_with_token(state: &State, hashed: &str) -> Option<NodeId> {
-    let holds = |expected: &String| same(expected, hashed);
-    let mut nodes = state.nodes.values();
-    nodes
-        .find(|node| node.token_hash.as_ref().is_some_and(holds))
-        .map(|node| node.id.clone())
 }
 
 /// Returns what a user may do: a denial in any of his roles wins.

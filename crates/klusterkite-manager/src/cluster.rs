@@ -1,21 +1,27 @@
 //! The one door to the state: decide on values, commit, apply, tell.
 
+mod turn;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::rows::EventRow;
-use klusterkite_store::{Change, Store};
+use klusterkite_store::{Error, Store};
 use klusterkite_wire::LeaderEpoch;
 use klusterkite_wire::link::Members;
-use tokio::sync::{Notify, OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, broadcast, watch};
+use tokio::sync::{
+    Mutex, Notify, OwnedMutexGuard, OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, broadcast,
+    watch,
+};
 
 use crate::clock::{Clock, wall_clock};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::feed::Feed;
 use crate::state::{Decision, Draft, State};
+use turn::Turn;
 
 /// How many events a slow reader of the stream may be behind before it has to page the history.
 const EVENTS_BEHIND_MAX: usize = 1024;
@@ -30,6 +36,8 @@ struct Inner {
     store: Store,
     epoch: LeaderEpoch,
     state: Arc<RwLock<State>>,
+    /// Taken before the state is locked for a decision.
+    turn: Arc<Mutex<Turn>>,
     nudge: Notify,
     events: broadcast::Sender<EventRow>,
     members: watch::Sender<Arc<Members>>,
@@ -49,6 +57,7 @@ impl Cluster {
             store,
             epoch,
             state: Arc::new(RwLock::new(state)),
+            turn: Arc::default(),
             nudge: Notify::new(),
             events: broadcast::channel(EVENTS_BEHIND_MAX).0,
             members: watch::channel(Arc::default()).0,
@@ -95,17 +104,19 @@ impl Cluster {
         &self,
         decide: impl FnOnce(&mut Draft<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
+        let turn = self.take_turn().await?;
         let mut state = Arc::clone(&self.0.state).write_owned().await;
         let mut draft = Draft::new(&state, self.now());
         let decided = decide(&mut draft)?;
         let decision = draft.decided();
         if decision.changes.is_empty() {
-            apply(decision, &mut state);
+            decision.remember(&mut state);
             return Ok(decided);
         }
         let cluster = self.clone();
         // A task of its own: a caller who goes away in the middle must not leave a commit without its effect.
-        let carried_out = tokio::spawn(async move { cluster.carry_out(state, decision).await });
+        let carried_out =
+            tokio::spawn(async move { cluster.carry_out(turn, state, decision).await });
         match carried_out.await {
             Ok(carried_out) => carried_out?,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -116,17 +127,26 @@ impl Cluster {
 
     async fn carry_out(
         &self,
+        _turn: OwnedMutexGuard<Turn>,
         mut state: OwnedRwLockWriteGuard<State>,
         decision: Decision,
     ) -> Result<(), Fault> {
-        self.0.store.commit(self.0.epoch, &decision.changes).await?;
-        let events = decision.changes.iter().filter_map(|change| match change {
-            Change::EventAppend(event) => Some(event.clone()),
-            _ => None,
-        });
-        let events: Vec<EventRow> = events.collect();
-        apply(decision, &mut state);
+        if let Err(error) = self.0.store.commit(self.0.epoch, &decision.changes).await {
+            if matches!(error, Error::Database { .. } | Error::Corrupt { .. }) {
+                self.read_again(&mut state, &error).await;
+            }
+            return Err(error.into());
+        }
+        let events = decision.events();
+        decision.foresee(&mut state);
+        decision.remember(&mut state);
         drop(state);
+        self.tell(events);
+        Ok(())
+    }
+
+    /// Tells what was committed to whoever listens, and wakes the loop.
+    fn tell(&self, events: Vec<EventRow>) {
         for event in events {
             let EventRow {
                 kind,
@@ -139,7 +159,6 @@ impl Cluster {
             let _ = self.0.events.send(event);
         }
         self.0.nudge.notify_one();
-        Ok(())
     }
 
     /// Changes what only the leader knows.
@@ -171,12 +190,6 @@ impl Cluster {
     pub(crate) fn members_publish(&self, members: Members) {
         self.0.members.send_replace(Arc::new(members));
     }
-}
-
-fn apply(decision: Decision, state: &mut State) {
-    decision
-        .apply(state)
-        .expect("the decision put only releases that it had typed itself");
 }
 
 fn ends() -> Fault {

@@ -1,5 +1,6 @@
 //! What goes wrong in a request, and the one table that maps it to the outside.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use klusterkite_api::privileges::Privilege;
@@ -87,7 +88,13 @@ pub enum Fault {
     },
     /// The store failed; its own sentence stays in the log.
     #[error("{}", store_sentence(.0))]
-    Store(#[from] klusterkite_store::Error),
+    Store(Arc<klusterkite_store::Error>),
+}
+
+impl From<klusterkite_store::Error> for Fault {
+    fn from(error: klusterkite_store::Error) -> Self {
+        Self::Store(Arc::new(error))
+    }
 }
 
 impl Fault {
@@ -130,9 +137,11 @@ impl Fault {
             Self::PreconditionMissing => (428, "revisionMissing"),
             Self::Wait { code, .. } | Self::Unavailable { code, .. } => (503, *code),
             Self::TooMany { .. } => (429, "tooManyRequests"),
-            Self::Store(klusterkite_store::Error::Full { .. }) => (507, "storageFull"),
-            Self::Store(klusterkite_store::Error::Busy { .. }) => (503, "databaseLocked"),
-            Self::Store(_) => (503, "storeFailed"),
+            Self::Store(error) => match **error {
+                klusterkite_store::Error::Full { .. } => (507, "storageFull"),
+                klusterkite_store::Error::Busy { .. } => (503, "databaseLocked"),
+                _ => (503, "storeFailed"),
+            },
         };
         let mut problem = Problem::new(status, code, self.to_string());
         match self {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use klusterkite_core::plan::rollout::{NodeStatus, RolloutPlan, lint, rollout};
 use klusterkite_core::reason::{ReasonCode, Waiting};
 use klusterkite_core::time::Timestamp;
+use klusterkite_store::Error;
 use klusterkite_wire::OrderId;
 use klusterkite_wire::link::{Member, Members};
 
@@ -37,8 +38,8 @@ impl Cluster {
         loop {
             let started = Instant::now();
             match self.tick().await {
-                Err(Fault::Store(error @ klusterkite_store::Error::Fenced { .. })) => {
-                    return Err(error.into());
+                Err(Fault::Store(error)) if matches!(*error, Error::Fenced { .. }) => {
+                    return Err(Fault::Store(error));
                 }
                 Err(fault) => {
                     // Said once: on a full disk it would come back four times a second.

@@ -1,8 +1,9 @@
 //! State of the cluster in memory: what the store holds, and what only the leader knows.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
+use klusterkite_core::plan::assignment::{Occupancy, Occupant};
 use klusterkite_core::plan::resources::{ResourceMove, TemplateReading};
 use klusterkite_core::reason::Waiting;
 use klusterkite_core::release::Release;
@@ -29,6 +30,10 @@ pub struct State {
     pub releases: BTreeMap<ConfigurationId, Release>,
     /// Node ids, those without a run included.
     pub nodes: BTreeMap<NodeId, NodeRow>,
+    /// Their slots.
+    pub occupancy: Occupancy,
+    /// Node ids by the hashes of their tokens.
+    pub node_tokens: HashMap<String, NodeId>,
     /// Open orders, and finished ones about the incarnation that still runs.
     pub orders: Orders,
     /// What operators asked of nodes.
@@ -163,8 +168,10 @@ impl State {
         for row in snapshot.configurations {
             state.configuration_put(row)?;
         }
-        state.nodes = keyed(snapshot.nodes, |row| row.id.clone());
         state.orders = Orders::from_rows(snapshot.orders);
+        for row in snapshot.nodes {
+            state.node_put(row);
+        }
         state.requests = keyed(snapshot.requests, |row| row.node_id.clone());
         state.gates = keyed(snapshot.gates, |row| row.template.clone());
         state.users = keyed(snapshot.users, |row| row.login.clone());
@@ -208,15 +215,15 @@ impl State {
                 self.configurations.remove(&id);
                 self.releases.remove(&id);
             }
-            Change::NodePut(row) => {
-                self.nodes.insert(row.id.clone(), row);
-            }
+            Change::NodePut(row) => self.node_put(row),
             Change::OrderPut(row) => {
                 self.last_ids.order = self.last_ids.order.max(row.id.0);
                 let node = self.nodes.get(&row.node_id);
                 let running = node.and_then(|node| node.run.as_ref());
                 let running = running.map(|run| run.incarnation);
+                let id = row.node_id.clone();
                 self.orders.put(row, running);
+                self.occupancy_update(&id);
             }
             Change::RequestPut(row) => {
                 self.requests.insert(row.node_id.clone(), row);
@@ -243,9 +250,13 @@ impl State {
                 self.last_ids.migration_log = self.last_ids.migration_log.max(row.id);
             }
             Change::NodeDelete(id) => {
-                self.nodes.remove(&id);
+                let node = self.nodes.remove(&id);
+                if let Some(hash) = node.and_then(|node| node.token_hash) {
+                    self.node_tokens.remove(&hash);
+                }
                 self.requests.remove(&id);
                 self.orders.forget(&id);
+                self.occupancy.forget(&id);
                 self.volatile.forget(&id);
             }
             Change::EventsForget(_) => {}
@@ -268,7 +279,50 @@ impl State {
             self.releases.insert(row.id, release);
         }
         self.configurations.insert(row.id, row);
+        // Which templates keep the slots of their nodes is for the Active configuration to say.
+        self.occupancy = Occupancy::new(self.nodes.values().map(|node| self.occupant(node)));
         Ok(())
+    }
+
+    fn node_put(&mut self, row: NodeRow) {
+        let id = row.id.clone();
+        let token = row.token_hash.clone();
+        let before = self.nodes.insert(id.clone(), row);
+        if let Some(hash) = before.and_then(|node| node.token_hash) {
+            self.node_tokens.remove(&hash);
+        }
+        if let Some(hash) = token {
+            self.node_tokens.insert(hash, id.clone());
+        }
+        self.occupancy_update(&id);
+    }
+
+    fn occupancy_update(&mut self, id: &NodeId) {
+        let Some(node) = self.nodes.get(id) else {
+            return;
+        };
+        let mut occupancy = std::mem::take(&mut self.occupancy);
+        occupancy.set(self.occupant(node));
+        self.occupancy = occupancy;
+    }
+
+    /// Returns what a node id has to do with templates.
+    fn occupant<'a>(&'a self, node: &'a NodeRow) -> Occupant<'a> {
+        let run = node.run.as_ref();
+        let incarnation = run.map_or(node.incarnation, |run| run.incarnation);
+        let stop = self.orders.stop_of(&node.id);
+        let stop = stop.filter(|stop| stop.order.incarnation == incarnation);
+        let persists = |template: &&TemplateCode| {
+            let templates = self.active().map(|active| &active.node_templates);
+            let template = templates.and_then(|templates| templates.get(*template));
+            template.is_some_and(|template| template.persistent)
+        };
+        Occupant {
+            id: &node.id,
+            runs: run.map(|run| &run.template),
+            becomes: stop.and_then(|stop| Some(&stop.target?.template)),
+            keeps: node.last_template.as_ref().filter(persists),
+        }
     }
 
     /// Returns what the manager is busy with: what runs now, or moves that are about to.
@@ -346,19 +400,35 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// Applies what was committed.
-    ///
-    /// # Errors
-    ///
-    /// Fails when a configuration was put that is not one; its decision has to type it before.
-    pub fn apply(self, state: &mut State) -> Result<(), klusterkite_core::Error> {
-        for change in self.changes {
-            state.apply(change)?;
+    /// Adds what was decided after this.
+    pub(crate) fn add(&mut self, later: Self) {
+        self.changes.extend(later.changes);
+        self.memories.extend(later.memories);
+    }
+
+    /// Returns the events among the changes.
+    pub(crate) fn events(&self) -> Vec<EventRow> {
+        let events = self.changes.iter().filter_map(|change| match change {
+            Change::EventAppend(event) => Some(event.clone()),
+            _ => None,
+        });
+        events.collect()
+    }
+
+    /// Makes the changes in memory, as the store does or did.
+    pub(crate) fn foresee(&self, state: &mut State) {
+        for change in &self.changes {
+            state
+                .apply(change.clone())
+                .expect("a decision puts only releases that it has typed itself");
         }
+    }
+
+    /// Lets the leader remember what follows from what was committed.
+    pub(crate) fn remember(self, state: &mut State) {
         for memory in self.memories {
             memory(&mut state.volatile);
         }
-        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@
 //! Inside a stage a container goes back to the slot that is kept for it.
 
 mod choose;
+mod occupancy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,6 +20,7 @@ use klusterkite_wire::{ContainerType, NodeId, Runtime, TemplateCode};
 use serde::{Deserialize, Serialize};
 
 use crate::release::{NodeTemplate, Release};
+pub use occupancy::{Occupancy, Occupant, Taken};
 
 /// How long a container waits when the cluster is full.
 ///
@@ -60,19 +62,6 @@ pub struct Held {
     pub migrating: bool,
 }
 
-/// What one node id has to do with templates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Occupant<'a> {
-    /// The node id.
-    pub id: &'a NodeId,
-    /// Template that it runs, or is about to.
-    pub runs: Option<&'a TemplateCode>,
-    /// Template that an open stop order of its newest run tells it to become.
-    pub becomes: Option<&'a TemplateCode>,
-    /// Persistent template that it had last.
-    pub keeps: Option<&'a TemplateCode>,
-}
-
 impl Held {
     /// Collects what counts when a template is chosen for `asking`; `surge` and `migrating` are not about nodes.
     ///
@@ -82,15 +71,31 @@ impl Held {
         let mut held = Self::default();
         for occupant in occupants {
             let id = occupant.id;
-            if let Some(template) = occupant.becomes.or(occupant.keeps) {
+            if let Some(template) = occupant.kept() {
                 held.reserved.insert(id.clone(), template.clone());
             }
-            let holds = occupant.becomes.or(occupant.runs);
-            if let Some(template) = holds.filter(|_| id != asking) {
+            if let Some(template) = occupant.held().filter(|_| id != asking) {
                 held.holders.insert(id.clone(), template.clone());
             }
         }
         held
+    }
+
+    /// Counts what others than `asking` hold, each node id once.
+    fn taken(&self, asking: &NodeId) -> Taken {
+        let ids: BTreeSet<&NodeId> = self.holders.keys().chain(self.reserved.keys()).collect();
+        let mut counts = BTreeMap::new();
+        for id in ids.into_iter().filter(|id| *id != asking) {
+            if let Some(template) = self.holders.get(id).or_else(|| self.reserved.get(id)) {
+                *counts.entry(template.clone()).or_default() += 1;
+            }
+        }
+        Taken {
+            counts,
+            kept: self.reserved.get(asking).cloned(),
+            surge: self.surge.clone(),
+            migrating: self.migrating,
+        }
     }
 }
 
@@ -198,9 +203,14 @@ pub struct Candidate {
     pub priority: f64,
 }
 
-/// Decides what the container that asks becomes.
+/// Decides what the container that asks becomes, from the nodes one by one.
 pub fn assign(release: &Release, ask: &Ask, held: &Held) -> Answer {
-    let candidates = candidates(release, ask, held);
+    assign_beside(release, ask, &held.taken(&ask.node_id))
+}
+
+/// Decides what the container that asks becomes, from counts; it costs nothing per node.
+pub fn assign_beside(release: &Release, ask: &Ask, taken: &Taken) -> Answer {
+    let candidates = candidates(release, ask, taken);
     if ask.cordoned {
         let sentence =
             "the container is out of service; `uncordon` it to give it work again".to_owned();
@@ -209,7 +219,7 @@ pub fn assign(release: &Release, ask: &Ask, held: &Held) -> Answer {
             Rule::Cordoned,
             candidates,
             sentence,
-            held,
+            taken,
         );
     }
     if candidates.is_empty() {
@@ -222,10 +232,10 @@ pub fn assign(release: &Release, ask: &Ask, held: &Held) -> Answer {
             Rule::NoCandidate,
             candidates,
             sentence,
-            held,
+            taken,
         );
     }
-    let Some((template, rule, kept_slot)) = choose::choose(release, ask, held, &candidates) else {
+    let Some((template, rule, kept_slot)) = choose::choose(release, ask, taken, &candidates) else {
         let sentence = format!(
             "every template for this container has as many nodes as it may have: {}",
             names(&candidates)
@@ -235,7 +245,7 @@ pub fn assign(release: &Release, ask: &Ask, held: &Held) -> Answer {
             Rule::Full,
             candidates,
             sentence,
-            held,
+            taken,
         );
     };
     let sentence = choose::sentence(&template, rule, kept_slot, &candidates);
@@ -253,37 +263,19 @@ pub fn fits(template: &NodeTemplate, container_type: &ContainerType, runtime: &R
     template.container_types.contains(container_type) && template.packages.contains_key(runtime)
 }
 
-fn candidates(release: &Release, ask: &Ask, held: &Held) -> Vec<Candidate> {
-    let counts = counts(ask, held);
+fn candidates(release: &Release, ask: &Ask, taken: &Taken) -> Vec<Candidate> {
     release
         .node_templates
         .values()
         .filter(|template| fits(template, &ask.container_type, &ask.runtime))
         .map(|template| Candidate {
             template: template.code.clone(),
-            count: counts.get(&template.code).copied().unwrap_or(0),
+            count: taken.counts.get(&template.code).copied().unwrap_or(0),
             minimum: template.minimum,
             maximum: template.maximum,
             priority: template.priority,
         })
         .collect()
-}
-
-/// Counts the slots that others hold or have kept, each node id once.
-fn counts<'a>(ask: &Ask, held: &'a Held) -> BTreeMap<&'a TemplateCode, u32> {
-    let others: BTreeSet<&NodeId> = held
-        .holders
-        .keys()
-        .chain(held.reserved.keys())
-        .filter(|id| **id != ask.node_id)
-        .collect();
-    let mut counts = BTreeMap::new();
-    for id in others {
-        if let Some(template) = held.holders.get(id).or_else(|| held.reserved.get(id)) {
-            *counts.entry(template).or_default() += 1;
-        }
-    }
-    counts
 }
 
 fn names(candidates: &[Candidate]) -> String {
@@ -299,9 +291,9 @@ fn wait(
     rule: Rule,
     candidates: Vec<Candidate>,
     sentence: String,
-    held: &Held,
+    taken: &Taken,
 ) -> Answer {
-    let retry_after = if held.migrating {
+    let retry_after = if taken.migrating {
         RETRY_AFTER_MIGRATING
     } else {
         RETRY_AFTER_FULL

@@ -133,7 +133,7 @@ impl Grants {
         let keys = Key::of_secret(id, address);
         self.throttle.take(cluster.now(), &keys)?;
         let given = cluster
-            .transact(|draft| Ok(client_token(draft, id, secret)))
+            .transact_together(|draft| Ok(client_token(draft, id, secret)))
             .await?;
         self.settle(cluster, &keys, given, id, address).await
     }

@@ -1,17 +1,17 @@
 //! Launchers that ask what they should be.
 
-use klusterkite_core::plan::assignment::{Answer, Ask, Held, Occupant, WaitCode, assign};
+use klusterkite_core::plan::assignment::{Answer, Ask, Taken, WaitCode, assign_beside};
 use klusterkite_core::plan::rollout::NodeStatus;
 use klusterkite_store::Change;
 use klusterkite_store::rows::{ClientRow, NodeRow, NodeRun};
 use klusterkite_wire::start::{ProgressReport, StartConfiguration, StartRequest};
-use klusterkite_wire::{Incarnation, NodeId, Secret, TemplateCode};
+use klusterkite_wire::{Incarnation, NodeId, Secret};
 
 use super::identity::{allowed_container_type, proves_history, proves_identity};
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::secrets::{hash, random_number, random_secret};
-use crate::state::{Draft, State, WaitingContainer};
+use crate::state::{Draft, WaitingContainer};
 
 /// A container that waits is forgotten when it has not asked for this many of its waits.
 const WAITS_UNTIL_FORGOTTEN: u32 = 3;
@@ -28,7 +28,7 @@ impl Cluster {
         let actor = format!("client:{}", client.id);
         // Waiting is an answer too: it is remembered by the same decision.
         let answer = self
-            .transact(|draft| match start(draft, &request, &token, draw, &actor) {
+            .transact_together(|draft| match start(draft, &request, &token, draw, &actor) {
                 Err(Fault::Wait {
                     code,
                     message,
@@ -110,7 +110,12 @@ fn start(
             || drains.is_some_and(|request| request.drain),
         draw,
     };
-    let (template, why) = match assign(release, &ask, &held(state, &request.node_id)) {
+    let taken = Taken {
+        surge: state.volatile.surge.clone(),
+        migrating: state.migration.is_some(),
+        ..state.occupancy.beside(&request.node_id)
+    };
+    let (template, why) = match assign_beside(release, &ask, &taken) {
         Answer::Start { template, why } => (template, why),
         Answer::Wait {
             code,
@@ -165,34 +170,6 @@ fn start(
         volatile.fence(&id, incarnation);
     });
     Ok(configuration)
-}
-
-/// Collects what counts when a template is chosen for `asking`.
-fn held(state: &State, asking: &NodeId) -> Held {
-    let occupants = state.nodes.iter().map(|(id, node)| {
-        let run = node.run.as_ref();
-        let incarnation = run.map_or(node.incarnation, |run| run.incarnation);
-        let stop = state.orders.stop_of(id);
-        let stop = stop.filter(|stop| stop.order.incarnation == incarnation);
-        Occupant {
-            id,
-            runs: run.map(|run| &run.template),
-            becomes: stop.and_then(|stop| Some(&stop.target?.template)),
-            keeps: persistent(state, node),
-        }
-    });
-    Held {
-        surge: state.volatile.surge.clone(),
-        migrating: state.migration.is_some(),
-        ..Held::new(asking, occupants)
-    }
-}
-
-/// Returns the persistent template that a node id had.
-fn persistent<'a>(state: &'a State, node: &'a NodeRow) -> Option<&'a TemplateCode> {
-    let template = node.last_template.as_ref()?;
-    let persistent = state.active()?.node_templates.get(template)?.persistent;
-    persistent.then_some(template)
 }
 
 fn no_active() -> Fault {

@@ -20,7 +20,7 @@ impl Cluster {
         incarnation: Incarnation,
         report: NodeReport,
     ) -> Result<(), Fault> {
-        self.transact(|draft| {
+        self.transact_together(|draft| {
             let Some((node, run)) = running(draft.state, id, incarnation) else {
                 return Ok(());
             };
@@ -47,7 +47,7 @@ impl Cluster {
         ack: AckState,
         reason: Option<String>,
     ) -> Result<(), Fault> {
-        self.transact(|draft| {
+        self.transact_together(|draft| {
             let order = draft.state.orders.get(order_id);
             if let Some(order) = order.filter(|order| order.node_id == *id && order.state.is_open())
             {
@@ -65,7 +65,7 @@ impl Cluster {
         incarnation: Incarnation,
         reason: &str,
     ) -> Result<(), Fault> {
-        self.transact(|draft| {
+        self.transact_together(|draft| {
             let Some((node, run)) = running(draft.state, id, incarnation) else {
                 return Ok(());
             };

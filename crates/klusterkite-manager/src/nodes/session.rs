@@ -28,7 +28,7 @@ impl Cluster {
         let (incarnation, epoch) = (hello.incarnation, self.epoch());
         let lease_minimum = self.config().lease_minimum.as_secs() as u32;
         let lease_seconds = self
-            .transact(|draft| {
+            .transact_together(|draft| {
                 join(draft, id, hello)?;
                 let lease = lease_seconds(draft.state, lease_minimum);
                 let (id, until) = (id.clone(), lease_end(draft.now, lease));

@@ -23,7 +23,7 @@ impl Cluster {
     ) -> Result<NodeTokenAnswer, Fault> {
         allowed_container_type(client, &request.container_type)?;
         let token = random_secret();
-        self.transact(|draft| take_in(draft, id, request, &token))
+        self.transact_together(|draft| take_in(draft, id, request, &token))
             .await?;
         Ok(NodeTokenAnswer { node_token: token })
     }

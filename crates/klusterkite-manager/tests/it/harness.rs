@@ -416,7 +416,7 @@ pub(crate) fn user(login: &str) -> UserRow {
     }
 }
 
-fn node() -> NodeRow {
+pub(crate) fn node() -> NodeRow {
     NodeRow {
         id: NODE.parse::<NodeId>().unwrap(),
         secret_hash: secrets::hash(&Secret::new("the node's secret")),

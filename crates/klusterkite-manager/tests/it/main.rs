@@ -22,4 +22,5 @@ mod nodes;
 mod operators;
 mod program;
 mod tokens;
+mod turns;
 mod updates;

@@ -2,7 +2,7 @@
 
 use klusterkite_wire::TemplateCode;
 
-use super::{Ask, Candidate, Held, Rule};
+use super::{Ask, Candidate, Rule, Taken};
 use crate::draw::Draw;
 use crate::release::Release;
 use crate::settings::AssignmentMode;
@@ -11,18 +11,18 @@ use crate::settings::AssignmentMode;
 pub(super) fn choose(
     release: &Release,
     ask: &Ask,
-    held: &Held,
+    taken: &Taken,
     candidates: &[Candidate],
 ) -> Option<(TemplateCode, Rule, bool)> {
     for rule in [Rule::BelowMinimum, Rule::Surge, Rule::Spare] {
         let stage: Vec<&Candidate> = candidates
             .iter()
-            .filter(|candidate| open(rule, candidate, held))
+            .filter(|candidate| open(rule, candidate, taken))
             .collect();
         if stage.is_empty() {
             continue;
         }
-        let kept = held.reserved.get(&ask.node_id);
+        let kept = taken.kept.as_ref();
         if let Some(kept) = stage
             .iter()
             .find(|candidate| Some(&candidate.template) == kept)
@@ -39,10 +39,10 @@ pub(super) fn choose(
 }
 
 /// Tells whether a candidate takes part in a stage.
-fn open(rule: Rule, candidate: &Candidate, held: &Held) -> bool {
+fn open(rule: Rule, candidate: &Candidate, taken: &Taken) -> bool {
     match rule {
         Rule::BelowMinimum => candidate.count < candidate.minimum,
-        Rule::Surge => held
+        Rule::Surge => taken
             .surge
             .get(&candidate.template)
             .is_some_and(|wanted| candidate.count < *wanted),
