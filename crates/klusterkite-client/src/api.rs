@@ -19,7 +19,7 @@ use serde::Serialize;
 use ureq::http::Method;
 
 use crate::http::{Call, Http, checked_url, encoded, shown_url};
-use crate::{Error, Kind, Retry};
+use crate::{Error, Kind, Retry, Trust};
 
 /// A token is renewed this long before its end, so that it does not end on the way.
 const RENEW_BEFORE: Duration = Duration::from_secs(30);
@@ -60,6 +60,13 @@ impl ApiClient {
     #[must_use]
     pub fn with_keeper(mut self, keeper: SessionKeeper) -> Self {
         self.keeper = Some(keeper);
+        self
+    }
+
+    /// Says whose certificates are accepted; without it those of the system's authorities.
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.http = self.http.with_trust(trust);
         self
     }
 

@@ -14,6 +14,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// There is no secure connection: the server is not whom we trust, or our own authority's file is not usable.
+    #[error(transparent)]
+    Tls(#[from] klusterkite_tls::Error),
     /// No answer came.
     #[error("cannot reach `{url}`")]
     Unreachable {
@@ -130,6 +133,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Unreachable { .. } | Self::BrokenOff { .. } => Kind::Away,
+            Self::Tls(error) if error.is_of_server() => Kind::Away,
             Self::Refused { problem, .. } => match problem.status {
                 401 => Kind::Unauthenticated,
                 403 => Kind::Forbidden,
@@ -141,7 +145,8 @@ impl Error {
             },
             Self::OtherContent { .. } => Kind::Conflict,
             Self::Answer { .. } | Self::TooLarge { .. } | Self::NoResource { .. } => Kind::Server,
-            Self::Url { .. }
+            Self::Tls(_)
+            | Self::Url { .. }
             | Self::Session { .. }
             | Self::Package { .. }
             | Self::File { .. }

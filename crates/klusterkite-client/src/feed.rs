@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use ureq::http::Method;
 
 use crate::http::{Call, Http, checked_url, encoded, shown_url};
-use crate::{Error, Kind, Retry};
+use crate::{Error, Kind, Retry, Trust};
 
 /// How long the service index is kept: resources of a feed move only when it is set up anew.
 const INDEX_LIFE: Duration = Duration::from_mins(5);
@@ -92,6 +92,13 @@ impl FeedClient {
             credential,
             index: Arc::default(),
         })
+    }
+
+    /// Says whose certificates are accepted; without it those of the system's authorities.
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.http = self.http.with_trust(trust);
+        self
     }
 
     /// Returns the URL of the service index without user and password.

@@ -4,10 +4,13 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::Duration;
 
+use klusterkite_tls::{Agents, Trust};
 use klusterkite_wire::Problem;
 use serde::de::DeserializeOwned;
+use ureq::config::ConfigBuilder;
 use ureq::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use ureq::http::{HeaderMap, Method, Request, Response};
+use ureq::typestate::AgentScope;
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use crate::Error;
@@ -62,7 +65,7 @@ impl Retry {
 /// Sends requests.
 #[derive(Clone)]
 pub(crate) struct Http {
-    agent: Agent,
+    agents: Agents,
     retry: Retry,
 }
 
@@ -112,19 +115,16 @@ impl Answer {
 
 impl Http {
     pub(crate) fn new(retry: Retry) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            .timeout_per_read(Some(STALL_TIMEOUT))
-            .timeout_per_write(Some(STALL_TIMEOUT))
-            .user_agent(concat!("klusterkite/", env!("CARGO_PKG_VERSION")))
-            .proxy(None)
-            .build();
         Self {
-            agent: config.new_agent(),
+            agents: Agents::new(Trust::System, settings),
             retry,
         }
+    }
+
+    /// Says whose certificates are accepted.
+    pub(crate) fn with_trust(mut self, trust: Trust) -> Self {
+        self.agents = Agents::new(trust, settings);
+        self
     }
 
     /// Sends a call, repeats it if that is safe and helps, and reads the answer.
@@ -184,9 +184,15 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, value);
         }
-        let failed = |source: ureq::Error| Error::Unreachable {
-            url: shown_url(url),
-            source: Box::new(source),
+        let failed = |source: ureq::Error| {
+            let url = shown_url(url);
+            match self.agents.explain(&url, &source) {
+                Some(error) => Error::Tls(error),
+                None => Error::Unreachable {
+                    url,
+                    source: Box::new(source),
+                },
+            }
         };
         let request = request
             .body(body)
@@ -197,17 +203,28 @@ impl Http {
         } else {
             0
         };
-        let request = self
-            .agent
+        let agent = self.agents.get(url).map_err(Error::Tls)?;
+        let request = agent
             .configure_request(request)
             .max_redirects(redirects)
             .build();
-        let response = self.agent.run(request).map_err(failed)?;
+        let response = agent.run(request).map_err(failed)?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(refusal(url, response))
     }
+}
+
+fn settings() -> ConfigBuilder<AgentScope> {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(ANSWER_TIMEOUT))
+        .timeout_per_read(Some(STALL_TIMEOUT))
+        .timeout_per_write(Some(STALL_TIMEOUT))
+        .user_agent(concat!("klusterkite/", env!("CARGO_PKG_VERSION")))
+        .proxy(None)
 }
 
 /// An error of one try, and when to try again.
@@ -312,7 +329,7 @@ pub(crate) fn copy_bounded(
     Ok(size)
 }
 
-/// Accepts what this build can call: `http` only, there is no TLS in it.
+/// Accepts what can be called: `http` and `https`.
 pub(crate) fn checked_url(url: &str) -> Result<&str, Error> {
     let refused = |reason| {
         Err(Error::Url {
@@ -320,12 +337,12 @@ pub(crate) fn checked_url(url: &str) -> Result<&str, Error> {
             reason,
         })
     };
-    if url.starts_with("https://") {
-        return refused("this build speaks `http` only");
-    }
-    match url.strip_prefix("http://") {
+    let rest = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    match rest {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(url),
-        _ => refused("it has to start with `http://` and a host"),
+        _ => refused("it has to start with `http://` or `https://` and a host"),
     }
 }
 
@@ -381,17 +398,12 @@ mod tests {
 
     #[test]
     fn urls_that_cannot_be_called_say_why() {
-        for url in [
-            "https://feed/v3/index.json",
-            "ftp://x",
-            "http://",
-            "http:///x",
-            "feed",
-            "",
-        ] {
+        for url in ["ftp://x", "https://", "http://", "http:///x", "feed", ""] {
             assert!(checked_url(url).is_err(), "{url}");
         }
-        assert!(checked_url("http://feed:8081/v3/index.json").is_ok());
+        for url in ["http://feed:8081/v3/index.json", "https://feed"] {
+            assert!(checked_url(url).is_ok(), "{url}");
+        }
     }
 
     #[test]

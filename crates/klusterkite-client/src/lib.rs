@@ -12,3 +12,4 @@ mod http;
 
 pub use error::{Error, Kind};
 pub use http::Retry;
+pub use klusterkite_tls::Trust;

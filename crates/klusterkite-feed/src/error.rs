@@ -34,6 +34,9 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// Certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(klusterkite_tls::Error),
     /// Another process serves or repairs the same directory.
     #[error("directory `{directory}` is in use by another feed process; stop that one first")]
     DirectoryInUse {

@@ -33,6 +33,8 @@ pub struct Feed {
     pub(crate) index: Index,
     pub(crate) keys: Keys,
     pub(crate) public_url: Option<String>,
+    /// Whether clients speak TLS to this process.
+    pub(crate) is_secure: bool,
     pub(crate) package_bytes_max: u64,
     limits: Limits,
     /// Held while bytes and rows change together.
@@ -66,6 +68,7 @@ impl Feed {
             index,
             keys: settings.keys,
             public_url: settings.public_url,
+            is_secure: settings.tls.is_some(),
             package_bytes_max: settings.package_bytes_max,
             limits: settings.limits,
             writing: Mutex::new(()),
@@ -349,6 +352,7 @@ mod tests {
         let settings = Settings {
             listen: String::new(),
             directory: directory.to_owned(),
+            tls: None,
             public_url: None,
             keys: Keys::new(Vec::new(), true),
             address_file: None,

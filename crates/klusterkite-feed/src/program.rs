@@ -68,7 +68,7 @@ async fn start(path: &Path) -> anyhow::Result<u8> {
         return Ok(2);
     };
     match serve(settings).await {
-        Err(error @ Error::Listen { .. }) => {
+        Err(error @ (Error::Listen { .. } | Error::Tls(_))) => {
             tracing::error!("{:#}", anyhow::Error::new(error));
             Ok(2)
         }

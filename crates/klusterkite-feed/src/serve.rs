@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::serve::Listener;
+use klusterkite_tls::{Identity, ServerStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -44,6 +45,9 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
     let address = listener.local_addr().map_err(listen_failed)?;
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     let address_file = settings.address_file.clone();
+    let identity = settings.tls.clone();
+    let identity = identity.map(|files| Identity::read(files.certificate, files.key));
+    let identity = identity.transpose().map_err(Error::Tls)?;
     let stop = stop_signal()?;
     let retention = settings.retention.clone();
 
@@ -51,7 +55,7 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
     if let Some(path) = address_file {
         write_address(&path, address)?;
     }
-    tracing::info!(%address, "the feed listens");
+    tracing::info!(%address, https = identity.is_some(), "the feed listens");
     let mut beside = JoinSet::new();
     if let Some(retention) = retention {
         beside.spawn(run_always(Arc::clone(&feed), retention));
@@ -66,6 +70,7 @@ pub async fn serve(settings: Settings) -> Result<(), Error> {
     let listener = Bounded {
         listener,
         connections,
+        identity,
     };
     let serving = axum::serve(listener, app(Arc::clone(&feed))).with_graceful_shutdown(shutdown);
     let too_late = async {
@@ -114,6 +119,8 @@ fn write_address(path: &Path, address: SocketAddr) -> Result<(), Error> {
 struct Bounded {
     listener: TcpListener,
     connections: Arc<Semaphore>,
+    /// What is shown to clients; without it they speak plain HTTP.
+    identity: Option<Identity>,
 }
 
 impl Listener for Bounded {
@@ -128,6 +135,10 @@ impl Listener for Bounded {
                 Ok((stream, address)) => {
                     // Answers are small and complete: waiting for more would only delay them.
                     let _ = stream.set_nodelay(true);
+                    let stream = match &self.identity {
+                        Some(identity) => identity.accept(stream),
+                        None => ServerStream::plain(stream),
+                    };
                     return (Connection::new(stream, permit), address);
                 }
                 Err(error) => {
@@ -145,13 +156,13 @@ impl Listener for Bounded {
 
 /// A connection that ends when nothing moves on it.
 struct Connection {
-    stream: TcpStream,
+    stream: ServerStream,
     idle: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Self {
+    fn new(stream: ServerStream, permit: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
             idle: Box::pin(tokio::time::sleep(IDLE_MAX)),

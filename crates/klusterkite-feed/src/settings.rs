@@ -30,6 +30,8 @@ pub struct Settings {
     pub listen: String,
     /// Where packages and index are.
     pub directory: PathBuf,
+    /// Certificate and key; without them the feed speaks plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// The feed's address as clients see it, without a trailing slash; by default the one that
     /// each request names.
     pub public_url: Option<String>,
@@ -50,10 +52,21 @@ pub struct Settings {
     pub retention: Option<Retention>,
 }
 
+/// Files (PEM) that make a feed speak HTTPS; they are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The feed's certificate, then those between it and its authority.
+    pub certificate: PathBuf,
+    /// The key of the certificate.
+    pub key: PathBuf,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Written {
     listen: String,
+    tls: Option<TlsFiles>,
     directory: PathBuf,
     public_url: Option<String>,
     #[serde(default)]
@@ -156,6 +169,10 @@ impl Written {
         Ok(Settings {
             listen: self.listen,
             directory: base.join(self.directory),
+            tls: self.tls.map(|tls| TlsFiles {
+                certificate: base.join(tls.certificate),
+                key: base.join(tls.key),
+            }),
             public_url,
             keys: Keys::new(keys, self.anonymous_read),
             address_file: self.address_file.map(|path| base.join(path)),

@@ -39,6 +39,9 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// There is no secure connection to the feed, or our own authority's file is not usable.
+    #[error(transparent)]
+    Tls(#[from] klusterkite_tls::Error),
     /// The feed cannot be reached or breaks off; trying again may help.
     #[error("the feed does not answer at `{url}`")]
     FeedAway {
@@ -167,7 +170,11 @@ pub enum Error {
 impl Error {
     /// Tells whether the same call may work later without anybody repairing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::FeedAway { .. } | Self::FeedBusy { .. })
+        match self {
+            Self::FeedAway { .. } | Self::FeedBusy { .. } => true,
+            Self::Tls(error) => error.is_of_server(),
+            _ => false,
+        }
     }
 
     pub(crate) fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use klusterkite_nuget::v3::ServiceIndex;
 use klusterkite_nuget::{PackageId, Version};
+use klusterkite_tls::{Agents, Trust};
 use klusterkite_wire::Secret;
 use serde::Deserialize;
 use ureq::http::header::{AUTHORIZATION, RANGE};
@@ -35,6 +36,8 @@ pub struct FeedSource {
     pub service_index: String,
     /// Sent to the service index's host only.
     pub credential: Option<FeedCredential>,
+    /// Whose certificates are accepted.
+    pub trust: Trust,
     /// When to give up.
     pub limits: FetchLimits,
 }
@@ -110,26 +113,29 @@ impl FeedCredential {
 /// A feed that is being read; the service index is asked for once, when the first package needs it.
 pub(crate) struct Feed<'a> {
     source: &'a FeedSource,
-    agent: Agent,
+    agents: Agents,
     base: OnceLock<String>,
 }
 
 impl<'a> Feed<'a> {
     pub(crate) fn new(source: &'a FeedSource) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_resolve(Some(source.limits.connect))
-            .timeout_connect(Some(source.limits.connect))
-            .timeout_per_read(Some(source.limits.idle))
-            .timeout_per_write(Some(source.limits.idle))
-            .timeout_recv_response(Some(source.limits.idle))
-            .input_buffer_size(BUFFER_BYTES)
-            .output_buffer_size(BUFFER_BYTES)
-            .user_agent(concat!("klusterkite/", env!("CARGO_PKG_VERSION")));
+        let limits = source.limits;
+        let settings = move || {
+            Agent::config_builder()
+                .http_status_as_error(false)
+                .proxy(None)
+                .timeout_resolve(Some(limits.connect))
+                .timeout_connect(Some(limits.connect))
+                .timeout_per_read(Some(limits.idle))
+                .timeout_per_write(Some(limits.idle))
+                .timeout_recv_response(Some(limits.idle))
+                .input_buffer_size(BUFFER_BYTES)
+                .output_buffer_size(BUFFER_BYTES)
+                .user_agent(concat!("klusterkite/", env!("CARGO_PKG_VERSION")))
+        };
         Self {
             source,
-            agent: config.build().new_agent(),
+            agents: Agents::new(source.trust.clone(), settings),
             base: OnceLock::new(),
         }
     }
@@ -153,7 +159,7 @@ impl<'a> Feed<'a> {
     /// Sends a GET, from byte `start` on if that is not 0; answers of the status classes 2xx, 404
     /// and 416 come back, every other one is an error.
     pub(crate) fn get(&self, url: &str, start: u64) -> Result<Response<Body>, Error> {
-        let mut request = self.agent.get(url);
+        let mut request = self.agents.get(url)?.get(url);
         if start > 0 {
             request = request.header(RANGE, format!("bytes={start}-"));
         }
@@ -162,9 +168,15 @@ impl<'a> Feed<'a> {
         {
             request = request.header(AUTHORIZATION, credential.header());
         }
-        let response = request.call().map_err(|source| Error::FeedAway {
-            url: url.to_owned(),
-            source: Box::new(source),
+        let response = request.call().map_err(|source| {
+            let explained = self.agents.explain(url, &source);
+            explained.map_or_else(
+                || Error::FeedAway {
+                    url: url.to_owned(),
+                    source: Box::new(source),
+                },
+                Error::Tls,
+            )
         })?;
         let status = response.status().as_u16();
         let refuse = |hint| {

@@ -18,4 +18,5 @@ pub use assemble::{assemble, is_whole, read_release};
 pub use cancel::Cancel;
 pub use error::Error;
 pub use feed::{FeedCredential, FeedSource, FetchLimits};
+pub use klusterkite_tls::Trust;
 pub use store::{ContentStore, FetchProgress};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use klusterkite_hocon::{Config as Settings, Document};
 use klusterkite_install::file;
+use klusterkite_tls::Trust;
 use klusterkite_wire::{ContainerType, Runtime, Secret};
 use ureq::http::Uri;
 
@@ -27,7 +28,7 @@ const MANAGER_CONTAINER_TYPE: &str = "manager";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Every key; each can be overridden by the environment.
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 25] = [
     "nodeManagerUrl",
     "authenticationUrl",
     "apiClientId",
@@ -40,6 +41,7 @@ const KEYS: [&str; 24] = [
     "stopMode",
     "stopAction",
     "feedCredentialFile",
+    "tls.ca",
     "packageCacheSize",
     "awayTries",
     "awayPause",
@@ -70,6 +72,8 @@ pub(crate) struct Config {
     /// The command of `stopMode = RunAction`.
     pub(crate) stop_action: Option<Vec<String>>,
     pub(crate) feed_credential_file: Option<PathBuf>,
+    /// Whose certificates manager, token endpoint and feed may show; files with absolute paths.
+    pub(crate) trust: Trust,
     pub(crate) package_cache_bytes: u64,
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
@@ -127,9 +131,13 @@ fn merge(
 ) -> Result<Settings, String> {
     let mut overrides = serde_json::Map::new();
     let mut set = |key: &str, value: Option<&String>| {
-        if let Some(value) = value {
-            overrides.insert(key.to_owned(), serde_json::Value::String(value.clone()));
-        }
+        let Some(value) = value else { return };
+        let value = serde_json::Value::String(value.clone());
+        let (key, value) = match key.split_once('.') {
+            Some((section, key)) => (section, serde_json::json!({ key: value })),
+            None => (key, value),
+        };
+        overrides.insert(key.to_owned(), value);
     };
     set("containerType", environment.get(CONTAINER_TYPE));
     for key in KEYS {
@@ -149,10 +157,12 @@ fn merge(
 pub(crate) fn variable_of(key: &str) -> String {
     let mut name = ENVIRONMENT_PREFIX.to_owned();
     for letter in key.chars() {
-        if letter.is_ascii_uppercase() {
+        if letter.is_ascii_uppercase() || letter == '.' {
             name.push('_');
         }
-        name.push(letter.to_ascii_uppercase());
+        if letter != '.' {
+            name.push(letter.to_ascii_uppercase());
+        }
     }
     name
 }
@@ -174,6 +184,7 @@ fn read_all(read: &mut Reader) -> Option<Config> {
     let working_directory = read.required("workingDirectory", "where everything is kept");
     let stop_action = read.stop_action();
     let feed_credential_file = read.text("feedCredentialFile").map(PathBuf::from);
+    let trust = read.trust("tls.ca");
 
     let seconds = Duration::from_secs;
     let backoff_min = read.duration("backoffMin", seconds(1));
@@ -213,6 +224,7 @@ fn read_all(read: &mut Reader) -> Option<Config> {
         working_directory: working_directory.map(PathBuf::from)?,
         stop_action,
         feed_credential_file,
+        trust: trust?,
         policy,
     })
 }
@@ -335,8 +347,16 @@ impl Reader {
         self.check_url(key, &text)
     }
 
-    /// Returns a list of URLs: a list, or one text with commas (an environment variable).
+    /// Returns a list of URLs.
     fn urls(&mut self, key: &str) -> Vec<String> {
+        self.texts(key)
+            .into_iter()
+            .filter_map(|text| self.check_url(key, &text))
+            .collect()
+    }
+
+    /// Returns a list of texts: a list, or one text with commas (an environment variable).
+    fn texts(&mut self, key: &str) -> Vec<String> {
         let is_list = self
             .settings
             .value(key)
@@ -348,10 +368,23 @@ impl Reader {
             let text = self.text(key).unwrap_or_default();
             text.split(',').map(|part| part.trim().to_owned()).collect()
         };
-        let texts = texts.into_iter().filter(|text| !text.is_empty());
-        texts
-            .filter_map(|text| self.check_url(key, &text))
-            .collect()
+        texts.into_iter().filter(|text| !text.is_empty()).collect()
+    }
+
+    /// Returns whom to trust: a file with authorities, or a list of them.
+    fn trust(&mut self, key: &str) -> Option<Trust> {
+        let mut files = Vec::new();
+        for path in self.texts(key) {
+            // Whoever reads the start settings has another working directory.
+            match std::path::absolute(&path) {
+                Ok(path) => files.push(path),
+                Err(error) => {
+                    self.error(key, &format!("cannot be used: `{path}`: {error}"));
+                    return None;
+                }
+            }
+        }
+        Some(Trust::from_files(files))
     }
 
     fn check_url(&mut self, key: &str, text: &str) -> Option<String> {
@@ -361,14 +394,13 @@ impl Reader {
             .as_ref()
             .is_some_and(|uri| uri.host().is_some_and(|host| !host.is_empty()));
         let has_no_query = uri.as_ref().is_some_and(|uri| uri.query().is_none());
-        let problem = match scheme {
-            "http" if has_host && has_no_query => {
-                return Some(text.trim_end_matches('/').to_owned());
-            }
-            "https" => "needs TLS, which this version does not have",
-            _ => "is not a URL like `http://manager:8080`",
-        };
-        self.error(key, &format!("cannot be used: `{text}` {problem}"));
+        if matches!(scheme, "http" | "https") && has_host && has_no_query {
+            return Some(text.trim_end_matches('/').to_owned());
+        }
+        self.error(
+            key,
+            &format!("cannot be used: `{text}` is not a URL like `http://manager:8080`"),
+        );
         None
     }
 
@@ -467,9 +499,18 @@ impl Reader {
     }
 
     fn unknown_keys(&self) -> Vec<String> {
-        let keys = self.settings.root().keys();
-        keys.filter(|key| !KEYS.contains(key))
-            .map(str::to_owned)
-            .collect()
+        let mut unknown = Vec::new();
+        for (key, value) in self.settings.root().iter() {
+            let section = format!("{key}.");
+            let is_section = KEYS.iter().any(|known| known.starts_with(&section));
+            match value.as_object().filter(|_| is_section) {
+                Some(members) => {
+                    unknown.extend(members.keys().map(|member| format!("{section}{member}")));
+                }
+                None => unknown.push(key.to_owned()),
+            }
+        }
+        unknown.retain(|key| !KEYS.contains(&key.as_str()));
+        unknown
     }
 }

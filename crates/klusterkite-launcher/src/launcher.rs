@@ -100,11 +100,13 @@ struct Launcher {
 
 /// Says at the start which files are not there that are needed on a bad day: they may still come.
 fn say_missing_files(config: &Config) {
-    for (key, path) in [
-        ("fallbackConfiguration", &config.fallback),
-        ("feedCredentialFile", &config.feed_credential_file),
-    ] {
-        if let Some(path) = path.as_ref().filter(|path| !path.exists()) {
+    let named = [
+        ("fallbackConfiguration", config.fallback.as_slice()),
+        ("feedCredentialFile", config.feed_credential_file.as_slice()),
+        ("tls.ca", config.trust.files()),
+    ];
+    for (key, paths) in named {
+        for path in paths.iter().filter(|path| !path.exists()) {
             console::warn(format_args!(
                 "configuration: `{key}` names `{}`, which does not exist yet",
                 path.display()
@@ -146,6 +148,7 @@ impl Launcher {
             fallback: config.fallback.clone(),
             feed_credential_file: config.feed_credential_file.clone(),
             connect_timeout: config.connect_timeout,
+            trust: config.trust.clone(),
         };
         let cycle = Cycle::new(config.policy.clone(), state, next);
         Ok(Self {

@@ -3,16 +3,19 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use klusterkite_tls::Agents;
 use klusterkite_wire::start::{
     NodeTokenAnswer, NodeTokenRequest, ProgressReport, StartConfiguration, StartRequest,
 };
 use klusterkite_wire::{NodeId, Secret};
 use serde::{Deserialize, Serialize};
-use ureq::Agent;
+use ureq::http::Response;
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use ureq::typestate::WithBody;
+use ureq::{Agent, Body, RequestBuilder};
 
 use crate::answer::{Answer, Endpoint, Reply, Verdict, classify};
-use crate::config::Config;
+use crate::config::{Config, chain};
 
 /// Largest body of an answer: a start configuration is settings text and some hundred packages.
 const BODY_BYTES_MAX: u64 = 16 << 20;
@@ -31,7 +34,7 @@ const SHOWN_CHARS_MAX: usize = 200;
 
 /// The managers of the cluster, by index as in the configuration.
 pub(crate) struct Manager {
-    agent: Agent,
+    agents: Agents,
     urls: Vec<String>,
     authentication_url: Option<String>,
     client_id: String,
@@ -54,6 +57,8 @@ struct Exchange {
 
 enum Outcome {
     Nothing(String),
+    /// Not even the connection is there, for a reason that names the URL.
+    Insecure(String),
     Answered {
         status: u16,
         retry_after: Option<Duration>,
@@ -74,22 +79,23 @@ struct ErrorBody {
 impl Manager {
     pub(crate) fn new(config: &Config) -> Self {
         let timeout = config.request_timeout;
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            // Requests are rare; a kept connection would mostly be one to a manager that is gone.
-            .max_idle_connections(0)
-            .timeout_connect(Some(config.connect_timeout))
-            .timeout_global(Some(timeout))
-            .input_buffer_size(BUFFER_BYTES)
-            .output_buffer_size(BUFFER_BYTES)
-            .user_agent(concat!("klusterkite-launcher/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
+        let connect_timeout = config.connect_timeout;
+        let settings = move || {
+            Agent::config_builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .proxy(None)
+                // Requests are rare; a kept connection would mostly be one to a manager that is gone.
+                .max_idle_connections(0)
+                .timeout_connect(Some(connect_timeout))
+                .timeout_global(Some(timeout))
+                .input_buffer_size(BUFFER_BYTES)
+                .output_buffer_size(BUFFER_BYTES)
+                .user_agent(concat!("klusterkite-launcher/", env!("CARGO_PKG_VERSION")))
+        };
         Self {
-            agent,
+            agents: Agents::new(config.trust.clone(), settings),
             urls: config.manager_urls.clone(),
             authentication_url: config.authentication_url.clone(),
             client_id: config.client_id.clone(),
@@ -179,20 +185,38 @@ impl Manager {
     fn send(&self, url: usize, path: &str, token: &Secret, body: &impl Serialize) -> Exchange {
         let url = format!("{}{path}", self.urls[url]);
         let outcome = match serde_json::to_vec(body) {
-            Ok(body) => {
-                let request = self
-                    .agent
-                    .post(&url)
+            Ok(body) => self.call(&url, |request| {
+                request
                     .header(AUTHORIZATION, format!("Bearer {}", token.reveal()))
-                    .header(CONTENT_TYPE, "application/json");
-                receive(request.send(&body[..]))
-            }
+                    .header(CONTENT_TYPE, "application/json")
+                    .send(&body[..])
+            }),
             Err(error) => Outcome::Nothing(error.to_string()),
         };
         Exchange {
             endpoint: Endpoint::Manager,
             url,
             outcome,
+        }
+    }
+
+    /// Sends a POST, by a secure connection if the URL wants one.
+    fn call(
+        &self,
+        url: &str,
+        send: impl FnOnce(RequestBuilder<WithBody>) -> Result<Response<Body>, ureq::Error>,
+    ) -> Outcome {
+        let insecure = |error: klusterkite_tls::Error| Outcome::Insecure(chain(&error));
+        let agent = match self.agents.get(url) {
+            Ok(agent) => agent,
+            Err(error) => return insecure(error),
+        };
+        match send(agent.post(url)) {
+            Ok(response) => receive(response),
+            Err(error) => match self.agents.explain(url, &error) {
+                Some(explained) => insecure(explained),
+                None => Outcome::Nothing(error.to_string()),
+            },
         }
     }
 
@@ -220,7 +244,7 @@ impl Manager {
             ("client_id", &self.client_id),
             ("client_secret", self.client_secret.reveal()),
         ];
-        let outcome = receive(self.agent.post(&url).send_form(form));
+        let outcome = self.call(&url, |request| request.send_form(form));
         let mut exchange = Exchange {
             endpoint: Endpoint::Token,
             url,
@@ -258,7 +282,7 @@ impl Manager {
 impl Exchange {
     fn verdict(&self) -> Verdict {
         match &self.outcome {
-            Outcome::Nothing(_) => classify(self.endpoint, Reply::Nothing),
+            Outcome::Nothing(_) | Outcome::Insecure(_) => classify(self.endpoint, Reply::Nothing),
             Outcome::Answered { status, .. } => {
                 let code = self.error_body().code;
                 classify(
@@ -285,7 +309,7 @@ impl Exchange {
     fn parse<T: for<'de> Deserialize<'de>>(&self) -> Result<T, String> {
         let body: &[u8] = match &self.outcome {
             Outcome::Answered { body, .. } => body,
-            Outcome::Nothing(_) => &[],
+            Outcome::Nothing(_) | Outcome::Insecure(_) => &[],
         };
         serde_json::from_slice(body)
             .map_err(|error| format!("the answer of `{}` cannot be understood: {error}", self.url))
@@ -294,7 +318,7 @@ impl Exchange {
     fn error_body(&self) -> ErrorBody {
         match &self.outcome {
             Outcome::Answered { body, .. } => serde_json::from_slice(body).unwrap_or_default(),
-            Outcome::Nothing(_) => ErrorBody::default(),
+            Outcome::Nothing(_) | Outcome::Insecure(_) => ErrorBody::default(),
         }
     }
 
@@ -314,6 +338,7 @@ impl Exchange {
         let url = &self.url;
         let (status, body) = match &self.outcome {
             Outcome::Nothing(reason) => return format!("`{url}`: {reason}"),
+            Outcome::Insecure(reason) => return reason.clone(),
             Outcome::Answered { status, body, .. } => (status, body),
         };
         let error = self.error_body();
@@ -331,11 +356,7 @@ impl Exchange {
     }
 }
 
-fn receive(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Outcome {
-    let mut response = match result {
-        Ok(response) => response,
-        Err(error) => return Outcome::Nothing(error.to_string()),
-    };
+fn receive(mut response: Response<Body>) -> Outcome {
     let status = response.status().as_u16();
     let retry_after = response
         .headers()

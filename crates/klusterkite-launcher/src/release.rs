@@ -10,6 +10,7 @@ use klusterkite_install::{
     Cancel, ContentStore, FeedCredential, FeedSource, FetchLimits, FetchProgress, assemble, file,
     is_whole, read_release,
 };
+use klusterkite_tls::Trust;
 use klusterkite_wire::Runtime;
 use klusterkite_wire::start::{PackageReference, ProgressPhase, StartConfiguration};
 
@@ -27,6 +28,7 @@ pub(crate) struct Releases {
     pub(crate) runtime: Runtime,
     pub(crate) fallback: Option<PathBuf>,
     pub(crate) feed_credential_file: Option<PathBuf>,
+    pub(crate) trust: Trust,
     pub(crate) connect_timeout: Duration,
 }
 
@@ -86,6 +88,7 @@ impl Releases {
         let source = FeedSource {
             service_index: start.package_source.clone(),
             credential: credential.transpose()?,
+            trust: self.trust.clone(),
             limits,
         };
         Ok(self

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use klusterkite_hocon::Config as Settings;
+use klusterkite_tls::Trust;
 use klusterkite_wire::{
     ConfigurationId, ContainerType, Incarnation, NodeId, Runtime, TemplateCode,
 };
@@ -20,6 +21,10 @@ const SECTION: &str = "KlusterKite.NodeManager";
 pub struct Config {
     /// Address that the API listens on (`Listen`).
     pub listen: SocketAddr,
+    /// Certificate and key, which make the API speak HTTPS (`Tls.Certificate`, `Tls.Key`).
+    pub tls: Option<TlsFiles>,
+    /// Whose certificates a feed may show (`Tls.Ca`); a launcher with an own authority says it by this too.
+    pub trust: Trust,
     /// SQLite file, absolute, outside every release (`Database`).
     pub database: PathBuf,
     /// Credential file for the feed (`FeedCredentialFile`).
@@ -45,6 +50,15 @@ pub struct Config {
     pub move_timeout: Duration,
     /// The node that this manager is; absent when it runs outside a node.
     pub own: Option<OwnNode>,
+}
+
+/// Files (PEM) that make the API speak HTTPS; they are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The manager's certificate, then those between it and its authority.
+    pub certificate: PathBuf,
+    /// The key of the certificate.
+    pub key: PathBuf,
 }
 
 /// The node that runs this manager.
@@ -95,6 +109,8 @@ impl Config {
         })?;
         Ok(Self {
             listen,
+            tls: tls_files(&section)?,
+            trust: trust(&section)?,
             database,
             feed_credential_file: section
                 .string_optional("FeedCredentialFile")?
@@ -131,6 +147,48 @@ const RUNTIME: &str = if cfg!(target_arch = "aarch64") {
 } else {
     "linux-x64"
 };
+
+/// Reads certificate and key; one alone would be a mistake that leaves the API without TLS.
+fn tls_files(section: &Settings) -> Result<Option<TlsFiles>> {
+    let certificate = section.string_optional("Tls.Certificate")?;
+    let key = section.string_optional("Tls.Key")?;
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles {
+            certificate: absolute("Tls.Certificate", certificate)?,
+            key: absolute("Tls.Key", key)?,
+        })),
+        _ => bail!("`{SECTION}.Tls` needs both `Certificate` and `Key`, or neither"),
+    }
+}
+
+/// Reads the authorities: one file or a list.
+fn trust(section: &Settings) -> Result<Trust> {
+    let is_list = section
+        .value("Tls.Ca")
+        .is_some_and(|value| value.as_list().is_some());
+    let files = if is_list {
+        section.string_list("Tls.Ca")?
+    } else {
+        section.string_optional("Tls.Ca")?.into_iter().collect()
+    };
+    let files: Result<Vec<_>> = files
+        .into_iter()
+        .map(|file| absolute("Tls.Ca", file))
+        .collect();
+    Ok(Trust::from_files(files?))
+}
+
+/// Refuses relative paths: the working directory is a release, which the next one replaces.
+fn absolute(key: &str, path: String) -> Result<PathBuf> {
+    let path = PathBuf::from(path);
+    ensure!(
+        path.is_absolute(),
+        "`{SECTION}.{key}` is `{}`: give an absolute path outside every release",
+        path.display()
+    );
+    Ok(path)
+}
 
 fn own_node(section: &Settings) -> Result<Option<OwnNode>> {
     let Some(id) = section.string_optional("NodeId")? else {

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use klusterkite_core::plan::resources::TemplateReading;
 use klusterkite_core::release::Release;
 use klusterkite_install::{Cancel, ContentStore, FeedCredential, FeedSource, FetchLimits};
+use klusterkite_tls::Trust;
 use klusterkite_wire::migrator::{
     DescribedMigrator, ExecutorMigrateParams, LINE_BYTES_MAX, LogParams, MigrateResult,
     ProgressParams, RpcMessage,
@@ -33,6 +34,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Executors {
     directory: PathBuf,
     credential_file: Option<PathBuf>,
+    trust: Trust,
     runtime: Runtime,
     read_timeout: Duration,
     move_timeout: Duration,
@@ -63,6 +65,7 @@ impl Executors {
         Self {
             directory: config.data.join("executors"),
             credential_file: config.feed_credential_file.clone(),
+            trust: config.trust.clone(),
             runtime: config.runtime(),
             read_timeout: config.read_timeout,
             move_timeout: config.move_timeout,
@@ -165,6 +168,7 @@ impl Executors {
         let source = FeedSource {
             service_index: start.package_source.clone(),
             credential,
+            trust: self.trust.clone(),
             limits: FetchLimits::STANDARD,
         };
         let cancel = Cancel::new();

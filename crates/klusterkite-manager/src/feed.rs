@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use klusterkite_api::configurations::Package;
 use klusterkite_client::feed::{FeedClient, FeedCredential};
-use klusterkite_client::{Error, Kind, Retry};
+use klusterkite_client::{Error, Kind, Retry, Trust};
 use klusterkite_core::check::FactsByPackage;
 use klusterkite_nuget::v3::PackageFacts;
 use klusterkite_nuget::{PackageId, Version};
@@ -31,6 +31,7 @@ pub struct Feed(Arc<Inner>);
 
 struct Inner {
     credential_file: Option<PathBuf>,
+    trust: Trust,
     clients: Mutex<BTreeMap<String, (Option<FeedCredential>, FeedClient)>>,
     facts: Mutex<KeptFacts>,
 }
@@ -46,9 +47,10 @@ pub enum Freshness {
 
 impl Feed {
     /// Makes a view of feeds that are read with the key in a credential file.
-    pub fn new(credential_file: Option<PathBuf>) -> Self {
+    pub fn new(credential_file: Option<PathBuf>, trust: Trust) -> Self {
         let inner = Inner {
             credential_file,
+            trust,
             clients: Mutex::default(),
             facts: Mutex::default(),
         };
@@ -186,6 +188,7 @@ impl Feed {
             return Ok(client.clone());
         }
         let client = FeedClient::new(url, credential.clone(), Retry::STANDARD).map_err(fault)?;
+        let client = client.with_trust(self.0.trust.clone());
         if clients.len() >= CLIENTS_MAX {
             clients.clear();
         }
@@ -270,7 +273,7 @@ mod tests {
     fn a_new_key_in_the_credential_file_is_used_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key.json");
-        let feed = Feed::new(Some(path.clone()));
+        let feed = Feed::new(Some(path.clone()), Trust::System);
         let Err(Fault::Unavailable { code, message }) = feed.client(FEED) else {
             panic!("there is no file yet");
         };

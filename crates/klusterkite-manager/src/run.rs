@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use klusterkite_hocon::Document;
+use klusterkite_tls::Identity;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,7 +43,7 @@ pub fn run() -> u8 {
     }
     match prepare() {
         Err(error) => fail(EXIT_UNUSABLE, &error),
-        Ok((runtime, config, listener)) => match runtime.block_on(serve(config, listener)) {
+        Ok((runtime, config, listening)) => match runtime.block_on(serve(config, listening)) {
             Err(error) => fail(EXIT_FAILED, &error),
             Ok(()) => 0,
         },
@@ -54,9 +55,21 @@ fn fail(code: u8, error: &anyhow::Error) -> u8 {
     code
 }
 
+/// Where requests come in.
+struct Listening {
+    listener: TcpListener,
+    /// What is shown to clients; without it they speak plain HTTP.
+    identity: Option<Identity>,
+}
+
 /// Does everything that can only fail because of what the manager was given.
-fn prepare() -> Result<(Runtime, Config, TcpListener)> {
+fn prepare() -> Result<(Runtime, Config, Listening)> {
     let config = config()?;
+    let identity = config.tls.clone();
+    let identity = identity.map(|files| Identity::read(files.certificate, files.key));
+    let identity = identity
+        .transpose()
+        .with_context(|| "`KlusterKite.NodeManager.Tls` cannot be used")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -70,7 +83,8 @@ fn prepare() -> Result<(Runtime, Config, TcpListener)> {
                  `KlusterKite.NodeManager.Listen`"
             )
         })?;
-    Ok((runtime, config, listener))
+    let listening = Listening { listener, identity };
+    Ok((runtime, config, listening))
 }
 
 /// Reads the settings named by `KLUSTERKITE_CONFIG`.
@@ -98,14 +112,18 @@ fn settings_text(path: &str) -> Result<String> {
     Ok(text)
 }
 
-async fn serve(config: Config, listener: TcpListener) -> Result<()> {
+async fn serve(config: Config, listening: Listening) -> Result<()> {
     let cluster = tokio::select! {
-        opened = open(config, &listener) => opened?,
+        opened = open(config, &listening) => opened?,
         ended = ended() => return ended,
     };
     let address = cluster.config().listen;
-    tracing::info!(%address, epoch = %cluster.epoch(), "the manager leads");
-    let server = http::serve(listener, cluster.clone());
+    tracing::info!(%address, https = listening.identity.is_some(), epoch = %cluster.epoch(), "the manager leads");
+    let server = http::serve(listening.listener, listening.identity, cluster.clone());
+    // Its requests wait in the system's queue until the server runs, a moment later.
+    if let Err(error) = klusterkite_node::program::notify_ready() {
+        tracing::warn!("the service host was not told: {error}");
+    }
     let pins = cluster.clone();
     tokio::spawn(async move { pins.pins_keep().await });
     tokio::select! {
@@ -116,7 +134,7 @@ async fn serve(config: Config, listener: TcpListener) -> Result<()> {
 }
 
 /// Opens the cluster; as long as there is no database, or somebody else holds it, every request is told so.
-async fn open(config: Config, listener: &TcpListener) -> Result<Cluster> {
+async fn open(config: Config, listening: &Listening) -> Result<Cluster> {
     let mut said = None;
     loop {
         let error = match Cluster::open(config.clone()).await {
@@ -131,7 +149,12 @@ async fn open(config: Config, listener: &TcpListener) -> Result<Cluster> {
             tracing::warn!(code, "{failed}; waiting for it");
             said = Some(failed);
         }
-        let waiting = http::serve_waiting(listener, code, sentence);
+        let waiting = http::serve_waiting(
+            &listening.listener,
+            listening.identity.as_ref(),
+            code,
+            sentence,
+        );
         // It only ends by the pause, or with a failure that the next round meets too.
         let _ = tokio::time::timeout(OPEN_PAUSE, waiting).await;
     }

@@ -16,6 +16,7 @@ pub mod program;
 mod start_settings;
 
 pub use error::Error;
+pub use klusterkite_tls::Trust;
 pub use link::state::{Answer, Input, Introduction, LinkState, Output, Refusal};
 pub use link::{Link, LinkEvent, LinkSettings};
 pub use members::{MembersFile, MembersService, bind_socket};

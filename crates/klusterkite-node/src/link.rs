@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
+use klusterkite_tls::Trust;
 use klusterkite_wire::NodeId;
 use klusterkite_wire::link::{ManagerMessage, Members, NodeMessage, NodeReport, Order};
 use tokio::sync::mpsc;
@@ -26,8 +27,10 @@ const LEAVE_TIME_MAX: Duration = Duration::from_secs(3);
 /// Says who the node is and where its managers are.
 #[derive(Debug, Clone)]
 pub struct LinkSettings {
-    /// Origins of the managers (`http://host:port`), tried in turn; empty: the link waits for ever.
+    /// Origins of the managers (`http://host:port` or `https://…`), tried in turn; empty: the link waits for ever.
     pub urls: Vec<String>,
+    /// Whose certificates managers may show; the files are read again for each connection.
+    pub trust: Trust,
     /// Identity of the node.
     pub node_id: NodeId,
     /// File with the node token; it is waited for, and read again for each connection.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use klusterkite_hocon::Document;
+use klusterkite_tls::Trust;
 use klusterkite_wire::ids::ParseIdError;
 use klusterkite_wire::service_directory::START_SETTINGS;
 use klusterkite_wire::{
@@ -32,6 +33,8 @@ pub struct StartSettings {
     pub runtime: Runtime,
     /// Origins of the managers, tried in turn; empty: there is no manager.
     pub urls: Vec<String>,
+    /// Whose certificates managers may show: what the launcher trusts (`KlusterKite.NodeManager.Tls.Ca`).
+    pub trust: Trust,
     /// Addresses by which services find their own cluster.
     pub seeds: Vec<String>,
     /// Address by which other nodes reach this one (`KlusterKite.Cluster.Address`).
@@ -68,6 +71,12 @@ impl StartSettings {
             urls: read
                 .texts("KlusterKite.NodeManager.Url")?
                 .unwrap_or_default(),
+            trust: Trust::from_files(
+                read.texts("KlusterKite.NodeManager.Tls.Ca")?
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(PathBuf::from),
+            ),
             seeds: read.texts("KlusterKite.Cluster.Seeds")?.unwrap_or_default(),
             address: read.text("KlusterKite.Cluster.Address")?,
             watch: watch.unwrap_or_else(|| vec!["*".to_owned()]),
@@ -155,6 +164,11 @@ mod tests {
         assert_eq!(settings.seeds, ["10.0.0.5:3090"]);
         assert_eq!(settings.watch, ["*"]);
         assert_eq!(settings.address, None);
+        assert_eq!(settings.trust, Trust::System);
+        let mut settings = complete();
+        settings["KlusterKite"]["NodeManager"]["Tls"] = json!({ "Ca": ["/a/ca.pem"] });
+        let settings = StartSettings::from_settings(&settings).unwrap();
+        assert_eq!(settings.trust, Trust::Authorities(vec!["/a/ca.pem".into()]));
     }
 
     #[test]

@@ -108,6 +108,7 @@ fn link_settings(directory: &ServiceDirectory) -> LinkSettings {
     let start = directory.start.clone();
     LinkSettings {
         urls: start.urls,
+        trust: start.trust,
         node_id: start.node_id,
         token_file: directory.path.join(NODE_TOKEN),
         introduction: Introduction {

@@ -23,7 +23,7 @@ pub(super) async fn service_index(
         client_version: None,
     };
     // Clients pick by lists of their own that differ between versions: this is the superset.
-    // No RepositorySignatures: clients refuse it over plain HTTP.
+    // No RepositorySignatures: clients refuse it over plain HTTP, and this feed signs nothing.
     let resources = vec![
         resource("/v3/flat/", &["PackageBaseAddress/3.0.0"]),
         resource(
@@ -89,7 +89,7 @@ impl Links {
         let base = feed
             .public_url
             .clone()
-            .unwrap_or_else(|| requested_base(headers));
+            .unwrap_or_else(|| requested_base(headers, feed.is_secure));
         Self { base }
     }
 
@@ -144,13 +144,15 @@ impl Links {
 
 /// Reads the address from `X-Forwarded-Proto`, `-Host`, `-Prefix` and `Host`. A client that lies
 /// gets wrong links in its own answer only.
-fn requested_base(headers: &HeaderMap) -> String {
+fn requested_base(headers: &HeaderMap, is_secure: bool) -> String {
     let first = |name: &str| {
         let value = headers.get(name)?.to_str().ok()?;
         Some(value.split(',').next().unwrap_or_default().trim())
     };
     let scheme = match first("x-forwarded-proto") {
         Some("https") => "https",
+        Some("http") => "http",
+        _ if is_secure => "https",
         _ => "http",
     };
     let host = first("x-forwarded-host").or_else(|| first(header::HOST.as_str()));
@@ -171,6 +173,21 @@ fn requested_base(headers: &HeaderMap) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_feed_with_tls_is_https_unless_a_proxy_says_otherwise() {
+        let host = ("host", "feed:81");
+        for (headers, base) in [
+            (&[host][..], "https://feed:81"),
+            (&[host, ("x-forwarded-proto", "http")], "http://feed:81"),
+            (&[host, ("x-forwarded-proto", "https")], "https://feed:81"),
+        ] {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            assert_eq!(requested_base(&headers.collect(), true), base);
+        }
+    }
 
     #[test]
     fn addresses_follow_the_host_and_proxy_headers() {
@@ -198,7 +215,7 @@ mod tests {
             let headers = headers
                 .iter()
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            assert_eq!(requested_base(&headers.collect()), base);
+            assert_eq!(requested_base(&headers.collect(), false), base);
         }
     }
 }

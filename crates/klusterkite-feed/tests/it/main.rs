@@ -16,4 +16,6 @@ mod publishing;
 #[cfg(test)]
 mod retention;
 #[cfg(test)]
+mod secure;
+#[cfg(test)]
 mod symbols;

@@ -47,6 +47,10 @@ fn a_directory_in_use_is_refused() {
 
 #[test]
 fn wrong_settings_and_arguments_end_the_start_with_code_2() {
+    let feed = TestFeed::prepare("tls { certificate = none.pem, key = none.key }");
+    let (code, message) = run(&[feed.settings_path().to_str().unwrap()]);
+    assert_eq!(code, Some(2), "{message}");
+    assert!(message.contains("none.pem"), "{message}");
     for arguments in [&[][..], &["--serve"], &["check"], &["/nowhere/feed.hocon"]] {
         assert_eq!(run(arguments).0, Some(2), "{arguments:?}");
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use klusterkite_install::{
-    Cancel, ContentStore, Error, FeedCredential, FeedSource, FetchLimits, FetchProgress,
+    Cancel, ContentStore, Error, FeedCredential, FeedSource, FetchLimits, FetchProgress, Trust,
 };
 use klusterkite_wire::Secret;
 use klusterkite_wire::start::PackageReference;
@@ -27,6 +27,7 @@ pub(crate) fn source(server: &Server) -> FeedSource {
     FeedSource {
         service_index,
         credential: None,
+        trust: Trust::System,
         limits: QUICK,
     }
 }
@@ -36,6 +37,7 @@ fn nobody() -> FeedSource {
     FeedSource {
         service_index,
         credential: None,
+        trust: Trust::System,
         limits: QUICK,
     }
 }

@@ -109,7 +109,8 @@ fn each_bad_value_is_named_with_what_is_wrong() {
             "nodeManagerUrl = manager",
             "`nodeManagerUrl` cannot be used: `manager` is not a URL",
         ),
-        ("nodeManagerUrl = \"https://manager\"", "needs TLS"),
+        ("tls.ca { a = 1 }", "`tls.ca` cannot be used"),
+        ("tls.cert = a, awayTries = 0", "`tls.cert` means nothing"),
         ("nodeManagerUrl = [\"http://a\", 7]", "`7` is not a URL"),
         (
             "nodeManagerUrl { a = 1 }",
@@ -194,6 +195,20 @@ fn the_stop_action_is_a_command_or_a_line_for_the_shell() {
     let list = good("stopMode = RunAction, stopAction = [poweroff, now]");
     assert_eq!(list.stop_action.unwrap(), ["poweroff", "now"]);
     assert_eq!(good("stopAction = poweroff").stop_action, None);
+}
+
+#[test]
+fn an_own_authority_is_a_file_or_several_by_absolute_paths() {
+    assert_eq!(good("").trust, Trust::System);
+    let here = std::env::current_dir().unwrap();
+    let both = Trust::Authorities(vec!["/a/ca.pem".into(), here.join("b.pem")]);
+    assert_eq!(good("tls.ca = [/a/ca.pem, b.pem]").trust, both);
+    let environment = [("KLUSTERKITE_TLS_CA", "/a/ca.pem,b.pem")];
+    let text = format!("{MINIMAL}\ntls {{ ca = other.pem }}");
+    assert_eq!(parse(&text, &environment).unwrap().trust, both);
+    let text = MINIMAL.replace("http://manager:8080", "https://manager:8443/");
+    let urls = parse(&text, &[]).unwrap().manager_urls;
+    assert_eq!(urls, ["https://manager:8443"]);
 }
 
 #[test]

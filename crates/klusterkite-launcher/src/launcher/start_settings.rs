@@ -20,7 +20,7 @@ pub(crate) fn render(
         let chosen = random() % (last as u64 + 1);
         seeds.swap(last, usize::try_from(chosen).unwrap_or(last));
     }
-    let settings = json!({
+    let mut settings = json!({
         "KlusterKite": {
             "NodeManager": {
                 "ConfigurationId": start.configuration_id,
@@ -34,5 +34,10 @@ pub(crate) fn render(
             "Cluster": { "Seeds": seeds },
         }
     });
+    // The node's link and the manager, if this is its node, call by the same authority as the launcher.
+    let authorities = config.trust.files();
+    if !authorities.is_empty() {
+        settings["KlusterKite"]["NodeManager"]["Tls"] = json!({ "Ca": authorities });
+    }
     format!("{settings:#}\n")
 }

@@ -15,8 +15,7 @@ fn a_garbage_configuration_names_every_error_and_exits_with_2() {
             String::from_utf8(output.stderr).unwrap(),
         )
     };
-    let (code, error) =
-        run("nodeManagerUrl = \"https://x\", awayTries = no, runtime = \"\\u0000\"");
+    let (code, error) = run("nodeManagerUrl = \"ftp://x\", awayTries = no, runtime = \"\\u0000\"");
     assert_eq!(code, Some(2));
     for key in [
         "nodeManagerUrl",

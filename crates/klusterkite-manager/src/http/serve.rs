@@ -12,7 +12,8 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use klusterkite_tls::{Identity, ServerStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::cluster::Cluster;
@@ -31,20 +32,29 @@ const HEAD_BYTES_MAX: usize = 32 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the API until the future is dropped; requests that run then are carried out to their end.
-pub async fn serve(listener: TcpListener, cluster: Cluster) -> io::Result<()> {
-    accept(&listener, router(cluster)).await
+pub async fn serve(
+    listener: TcpListener,
+    identity: Option<Identity>,
+    cluster: Cluster,
+) -> io::Result<()> {
+    accept(&listener, identity.as_ref(), router(cluster)).await
 }
 
 /// Answers every request with a refusal of the given code, until the future is dropped: there is no cluster yet.
 pub async fn serve_waiting(
     listener: &TcpListener,
+    identity: Option<&Identity>,
     code: &'static str,
     sentence: &'static str,
 ) -> io::Result<()> {
-    accept(listener, waiting::router(code, sentence)).await
+    accept(listener, identity, waiting::router(code, sentence)).await
 }
 
-async fn accept(listener: &TcpListener, router: Router) -> io::Result<()> {
+async fn accept(
+    listener: &TcpListener,
+    identity: Option<&Identity>,
+    router: Router,
+) -> io::Result<()> {
     let service = TowerToHyperService::new(router);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -52,6 +62,12 @@ async fn accept(listener: &TcpListener, router: Router) -> io::Result<()> {
         let place = place.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, peer)) => {
+                // Without it a heartbeat's answer waits for the peer's acknowledgement.
+                let _ = stream.set_nodelay(true);
+                let stream = match identity {
+                    Some(identity) => identity.accept(stream),
+                    None => ServerStream::plain(stream),
+                };
                 let connection = connection(stream, peer, service.clone());
                 tokio::spawn(async move {
                     connection.await;
@@ -67,9 +83,7 @@ async fn accept(listener: &TcpListener, router: Router) -> io::Result<()> {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, service: TowerToHyperService<Router>) {
-    // Without it a heartbeat's answer waits for the peer's acknowledgement.
-    let _ = stream.set_nodelay(true);
+async fn connection(stream: ServerStream, peer: SocketAddr, service: TowerToHyperService<Router>) {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         service.call(request)

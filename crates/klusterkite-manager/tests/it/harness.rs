@@ -16,6 +16,7 @@ use klusterkite_store::rows::{
     ClientRow, ConfigurationRow, NodeRow, RoleRow, TokenKind, TokenRow, UserRow,
 };
 use klusterkite_store::{Change, Seed, Store};
+use klusterkite_tls::Trust;
 use klusterkite_wire::start::PackageReference;
 use klusterkite_wire::{ConfigurationId, Incarnation, NodeId, Secret};
 use serde_json::Value;
@@ -278,7 +279,7 @@ async fn serve(config: Config) -> (Cluster, String) {
     let cluster = Cluster::open(config).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(http::serve(listener, cluster.clone()));
+    tokio::spawn(http::serve(listener, None, cluster.clone()));
     (cluster, origin)
 }
 
@@ -362,6 +363,8 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 fn config(database: &Path, data: &Path) -> Config {
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
+        tls: None,
+        trust: Trust::System,
         database: database.to_owned(),
         feed_credential_file: None,
         cluster_name: "test".to_owned(),

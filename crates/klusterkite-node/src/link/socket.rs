@@ -6,10 +6,15 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use klusterkite_tls::Trust;
 use klusterkite_wire::link::{FRAME_BYTES_MAX, ManagerMessage, NodeMessage};
 use klusterkite_wire::{Problem, Secret};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue};
@@ -32,9 +37,14 @@ const TOKEN_BYTES_MAX: usize = 4 << 10;
 /// Problem code of a refused connection that says that the node was replaced.
 const CODE_FENCED: &str = "fenced";
 
+/// A connection, plain or with TLS.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// An open connection.
 pub(super) struct Connection {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Box<dyn Stream>>,
     url: String,
     local_address: String,
 }
@@ -109,12 +119,18 @@ type Connecting = Pin<Box<dyn Future<Output = Result<Connection, NotConnected>> 
 pub(super) fn connect(url: String, settings: &LinkSettings) -> Connecting {
     let token = read_token(&settings.token_file);
     let path = format!("/api/v1/nodes/{}/link", settings.node_id);
+    let trust = settings.trust.clone();
     Box::pin(async move {
         let token = token?;
         let target = Target::parse(&url, &path).map_err(NotConnected::failed)?;
         let (stream, local_address) = open(&target)
             .await
             .map_err(|error| NotConnected::failed(format!("manager `{url}`: {error}")))?;
+        let stream: Box<dyn Stream> = if target.is_secure {
+            Box::new(secure(&url, &target, &trust, stream).await?)
+        } else {
+            Box::new(stream)
+        };
         upgrade(url, target, token, stream, local_address).await
     })
 }
@@ -127,11 +143,45 @@ async fn open(target: &Target) -> io::Result<(TcpStream, String)> {
     Ok((stream, local_address))
 }
 
+/// Makes a connection secure; the server has to be whom the URL names.
+async fn secure(
+    url: &str,
+    target: &Target,
+    trust: &Trust,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, NotConnected> {
+    let config = trust
+        .client_config()
+        .map_err(|error| NotConnected::failed(chain(&error)))?;
+    let name = ServerName::try_from(target.host.clone())
+        .map_err(|error| NotConnected::failed(format!("manager `{url}`: {error}")))?;
+    let connected = TlsConnector::from(config).connect(name, stream).await;
+    connected.map_err(|error| {
+        let explained = trust.explain(url, &error);
+        NotConnected::failed(explained.map_or_else(
+            || format!("manager `{url}`: {error}"),
+            |explained| chain(&explained),
+        ))
+    })
+}
+
+/// Writes an error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 async fn upgrade(
     url: String,
     target: Target,
     token: Secret,
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     local_address: String,
 ) -> Result<Connection, NotConnected> {
     let mut request = target
@@ -207,6 +257,7 @@ fn read_token(path: &Path) -> Result<Secret, NotConnected> {
 /// Where a link goes.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
+    is_secure: bool,
     host: String,
     port: u16,
     /// Address of the WebSocket.
@@ -214,24 +265,30 @@ struct Target {
 }
 
 impl Target {
-    /// Reads the origin of a manager (`http://host:port`) and appends the path of the link.
+    /// Reads the origin of a manager (`http://host:port` or `https://…`) and appends the path of the link.
     fn parse(url: &str, path: &str) -> Result<Self, String> {
         let uri: Uri = url
             .parse()
             .map_err(|error| format!("manager URL `{url}` is not valid: {error}"))?;
-        match uri.scheme_str() {
-            Some("http" | "ws") => {}
-            _ => return Err(format!("manager URL `{url}` does not begin with `http://`")),
-        }
+        let (is_secure, scheme, default_port) = match uri.scheme_str() {
+            Some("http" | "ws") => (false, "ws", 80),
+            Some("https" | "wss") => (true, "wss", 443),
+            _ => {
+                return Err(format!(
+                    "manager URL `{url}` does not begin with `http://` or `https://`"
+                ));
+            }
+        };
         let host = uri
             .host()
             .ok_or_else(|| format!("manager URL `{url}` has no host"))?;
-        let port = uri.port_u16().unwrap_or(80);
+        let port = uri.port_u16().unwrap_or(default_port);
         let prefix = uri.path().trim_end_matches('/');
         Ok(Self {
+            is_secure,
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
-            request: format!("ws://{host}:{port}{prefix}{path}"),
+            request: format!("{scheme}://{host}:{port}{prefix}{path}"),
         })
     }
 }
@@ -248,16 +305,19 @@ mod tests {
             ("ws://a:1/", "a", 1, "ws://a:1/link"),
             ("http://a:1/kk/", "a", 1, "ws://a:1/kk/link"),
             ("http://[::1]:8080", "::1", 8080, "ws://[::1]:8080/link"),
+            ("https://a", "a", 443, "wss://a:443/link"),
+            ("https://[::1]:8443", "::1", 8443, "wss://[::1]:8443/link"),
         ];
         for (url, host, port, request) in cases {
             let expected = Target {
+                is_secure: request.starts_with("wss"),
                 host: host.to_owned(),
                 port,
                 request: request.to_owned(),
             };
             assert_eq!(Target::parse(url, "/link"), Ok(expected), "{url}");
         }
-        for url in ["", "a", "a:80", "https://a", "/x", "http://"] {
+        for url in ["", "a", "a:80", "ftp://a", "/x", "http://"] {
             assert!(Target::parse(url, "/link").is_err(), "{url}");
         }
     }

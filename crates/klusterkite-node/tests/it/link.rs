@@ -2,7 +2,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use klusterkite_node::{Answer, Introduction, Link, LinkEvent, LinkSettings};
+use klusterkite_node::{Answer, Introduction, Link, LinkEvent, LinkSettings, Trust};
 use klusterkite_wire::link::{
     AckState, Hello, ManagerMessage, NodeMessage, NodeReport, Order, OrderKind, ReportedStatus,
 };
@@ -91,6 +91,7 @@ async fn listen() -> (TcpListener, String) {
 fn settings(urls: Vec<String>, token_file: &Path) -> LinkSettings {
     LinkSettings {
         urls,
+        trust: Trust::System,
         node_id: NODE.parse().unwrap(),
         token_file: token_file.to_owned(),
         introduction: Introduction {
