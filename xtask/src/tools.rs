@@ -54,6 +54,14 @@ pub(crate) const NPM: Tool = Tool {
     install: "apt install npm",
 };
 
+/// The tests start servers of their own from its programs, which Debian keeps out of `PATH`.
+pub(crate) const POSTGRES: Tool = Tool {
+    look: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"],
+    name: "PostgreSQL",
+    purpose: "the tests of databases run on it",
+    install: "apt install postgresql",
+};
+
 /// Fails, before anything is built, with one line for each tool that is missing.
 pub(crate) fn need(tools: &[Tool]) -> Result<()> {
     let missing: Vec<String> = tools

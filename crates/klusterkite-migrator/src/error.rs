@@ -75,6 +75,24 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The settings have no such section.
+    #[error("the settings have no section `{0}`")]
+    NoSection(String),
+    /// A section of the settings is wrong.
+    #[error("the settings `{path}` cannot be used")]
+    Section {
+        /// Path of the section.
+        path: String,
+        /// What is wrong, and where in it.
+        #[source]
+        source: serde_path_to_error::Error<serde_json::Error>,
+    },
+    /// A name has no place in a line.
+    #[error("`{0}` does not begin with a number, which would say where it stands in the line")]
+    NoNumber(String),
+    /// Two names have one place in the line.
+    #[error("`{0}` and `{1}` have the same number, so that neither comes first")]
+    SameNumber(String, String),
     /// The other side speaks another version of the protocol.
     #[error("protocol {0} is not spoken here, 1 is")]
     Protocol(u32),

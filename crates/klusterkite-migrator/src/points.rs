@@ -52,6 +52,24 @@ pub fn steps(
     Ok(left.iter().rev().cloned().map(Step::Down).collect())
 }
 
+/// Makes a line of names that begin with a number, such as those of files: `0001_customers`, `0002_orders`.
+///
+/// They are ordered by their numbers, however many digits those have; two of one number have no order.
+pub fn numbered(names: impl IntoIterator<Item = String>) -> Result<Vec<Point>, Error> {
+    let mut line = std::collections::BTreeMap::new();
+    for name in names {
+        let digits = name.bytes().take_while(u8::is_ascii_digit).count();
+        let number = name[..digits].parse::<u64>().ok();
+        let (Some(number), Ok(point)) = (number, name.parse::<Point>()) else {
+            return Err(Error::NoNumber(name));
+        };
+        if let Some(other) = line.insert(number, point) {
+            return Err(Error::SameNumber(other.to_string(), name));
+        }
+    }
+    Ok(line.into_values().collect())
+}
+
 /// Checks what a migrator says about itself: the protocol, and points that are a line.
 pub fn check_description(description: &MigratorDescription) -> Result<(), Error> {
     if description.protocol != MIGRATOR_PROTOCOL {
@@ -103,6 +121,28 @@ mod tests {
                 .collect(),
             Err(error) => error.to_string(),
         }
+    }
+
+    #[test]
+    fn names_with_numbers_are_a_line() {
+        let line = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned());
+            numbered(names).map(|line| line.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            line(&["10_c", "0002_b", "1"]).unwrap(),
+            ["1", "0002_b", "10_c"]
+        );
+        let error = line(&["first"]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`first` does not begin with a number, which would say where it stands in the line"
+        );
+        let error = line(&["01_a", "1_b"]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`01_a` and `1_b` have the same number, so that neither comes first"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::serve::{serve_failure, serve_migrator, serve_seeder};
@@ -25,6 +26,23 @@ pub fn settings() -> Result<Value, Error> {
         source,
     })?;
     serde_json::from_slice(&text).map_err(|source| Error::ParseSettings { path, source })
+}
+
+/// Reads one section of the merged settings, named by its dotted path: `Acme.OrdersDb`.
+///
+/// A program that several packages use gets the path as an argument of its command, so that each has its own section.
+pub fn section<T: DeserializeOwned>(path: &str) -> Result<T, Error> {
+    let mut found = settings()?;
+    for key in path.split('.') {
+        found = match found.get_mut(key) {
+            Some(inner) => inner.take(),
+            None => return Err(Error::NoSection(path.to_owned())),
+        };
+    }
+    serde_path_to_error::deserialize(found).map_err(|source| Error::Section {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Serves a migrator on stdin and stdout until stdin closes.
