@@ -177,6 +177,21 @@ impl Error {
         }
     }
 
+    /// Tells whether another feed may do better.
+    pub(crate) fn is_of_feed(&self) -> bool {
+        matches!(
+            self,
+            Self::FeedAway { .. }
+                | Self::FeedBusy { .. }
+                | Self::FeedRefused { .. }
+                | Self::ServiceIndex { .. }
+                | Self::PackageMissing { .. }
+                | Self::WrongSize { .. }
+                | Self::WrongHash { .. }
+                | Self::Tls(_)
+        )
+    }
+
     pub(crate) fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File {
             operation,

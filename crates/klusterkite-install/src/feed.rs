@@ -1,7 +1,8 @@
 //! The reading side of a NuGet V3 feed: service index and flat container.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,6 +16,7 @@ use ureq::http::header::{AUTHORIZATION, RANGE};
 use ureq::http::{Response, Uri};
 use ureq::{Agent, Body};
 
+use crate::job::{PARALLEL_MAX, lock};
 use crate::{Error, file};
 
 /// The largest service index: a hundred times the one of nuget.org.
@@ -26,14 +28,19 @@ const CREDENTIAL_BYTES_MAX: u64 = 64 << 10;
 /// The user name that goes with an API key: feeds look at the password only.
 const CREDENTIAL_USER: &str = "klusterkite";
 
-/// Bytes of a connection's buffers: small, because a launcher may use 6 MB in all.
-const BUFFER_BYTES: usize = 8 << 10;
+/// Bytes of a connection's buffers: what is read is what a package is written by; requests are
+/// small.
+const INPUT_BYTES: usize = 64 << 10;
+const OUTPUT_BYTES: usize = 4 << 10;
 
 /// A feed and how to read from it.
 #[derive(Debug, Clone)]
 pub struct FeedSource {
     /// URL of the service index.
     pub service_index: String,
+    /// Service indexes of feeds that have the same packages. They are asked first, in this order,
+    /// and without a credential: what comes from them is as good, because the hash is frozen.
+    pub mirrors: Vec<String>,
     /// Sent to the service index's host only.
     pub credential: Option<FeedCredential>,
     /// Whose certificates are accepted.
@@ -47,7 +54,7 @@ pub struct FeedSource {
 pub struct FetchLimits {
     /// Longest time to connect.
     pub connect: Duration,
-    /// Longest time without a byte.
+    /// Longest time without a byte, and in which a feed has to bring some of them.
     pub idle: Duration,
     /// How many failures in a row, without a byte of progress, are tried again.
     pub retries_max: u32,
@@ -110,14 +117,15 @@ impl FeedCredential {
     }
 }
 
-/// A feed that is being read; the service index is asked for once, when the first package needs it.
-pub(crate) struct Feed<'a> {
-    source: &'a FeedSource,
-    agents: Agents,
-    base: OnceLock<String>,
+/// The feeds that have the packages.
+pub(crate) struct Feeds<'a> {
+    all: Vec<Feed<'a>>,
+    /// Position of the one that served last.
+    preferred: AtomicUsize,
+    limits: FetchLimits,
 }
 
-impl<'a> Feed<'a> {
+impl<'a> Feeds<'a> {
     pub(crate) fn new(source: &'a FeedSource) -> Self {
         let limits = source.limits;
         let settings = move || {
@@ -129,28 +137,65 @@ impl<'a> Feed<'a> {
                 .timeout_per_read(Some(limits.idle))
                 .timeout_per_write(Some(limits.idle))
                 .timeout_recv_response(Some(limits.idle))
-                .input_buffer_size(BUFFER_BYTES)
-                .output_buffer_size(BUFFER_BYTES)
+                .max_idle_connections_per_host(PARALLEL_MAX)
+                .input_buffer_size(INPUT_BYTES)
+                .output_buffer_size(OUTPUT_BYTES)
                 .user_agent(concat!("klusterkite/", env!("CARGO_PKG_VERSION")))
         };
-        Self {
+        let agents = Agents::new(source.trust.clone(), settings);
+        let indexes = source.mirrors.iter().chain([&source.service_index]);
+        let feeds = indexes.enumerate().map(|(position, service_index)| Feed {
             source,
-            agents: Agents::new(source.trust.clone(), settings),
-            base: OnceLock::new(),
+            position,
+            service_index,
+            agents: agents.clone(),
+            base: Mutex::new(None),
+        });
+        Self {
+            all: feeds.collect(),
+            preferred: AtomicUsize::new(0),
+            limits,
         }
     }
 
+    pub(crate) fn limits(&self) -> FetchLimits {
+        self.limits
+    }
+
+    /// Returns each feed once, that first which served last.
+    pub(crate) fn in_turn(&self) -> impl Iterator<Item = &Feed<'a>> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let (before, after) = self.all.split_at(first.min(self.all.len()));
+        after.iter().chain(before)
+    }
+
+    /// Remembers that a feed has served.
+    pub(crate) fn prefer(&self, feed: &Feed<'_>) {
+        self.preferred.store(feed.position, Ordering::Relaxed);
+    }
+}
+
+/// A feed that is being read; the service index is asked for once, when the first package needs it.
+pub(crate) struct Feed<'a> {
+    source: &'a FeedSource,
+    position: usize,
+    service_index: &'a str,
+    agents: Agents,
+    base: Mutex<Option<String>>,
+}
+
+impl Feed<'_> {
     pub(crate) fn limits(&self) -> FetchLimits {
         self.source.limits
     }
 
     /// Returns the URL of a package in the flat container.
     pub(crate) fn package_url(&self, id: &PackageId, version: &Version) -> Result<String, Error> {
-        let base = if let Some(base) = self.base.get() {
-            base
-        } else {
-            let base = self.read_base()?;
-            self.base.get_or_init(|| base)
+        // The other threads wait for the first one: they need its answer.
+        let mut base = lock(&self.base);
+        let base = match &mut *base {
+            Some(base) => base,
+            unknown => unknown.insert(self.read_base()?),
         };
         let (id, version) = (id.lower(), version.lower());
         Ok(format!("{base}/{id}/{version}/{id}.{version}.nupkg"))
@@ -198,9 +243,9 @@ impl<'a> Feed<'a> {
     }
 
     fn read_base(&self) -> Result<String, Error> {
-        let url = &self.source.service_index;
+        let url = self.service_index;
         let refuse = |reason: String| Error::ServiceIndex {
-            url: url.clone(),
+            url: url.to_owned(),
             reason,
         };
         let mut response = self.get(url, 0)?;
@@ -216,7 +261,7 @@ impl<'a> Feed<'a> {
             .limit(SERVICE_INDEX_BYTES_MAX)
             .read_to_vec();
         let body = body.map_err(|source| Error::FeedAway {
-            url: url.clone(),
+            url: url.to_owned(),
             source: Box::new(source),
         })?;
         let index: ServiceIndex =

@@ -28,7 +28,7 @@ const MANAGER_CONTAINER_TYPE: &str = "manager";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Every key; each can be overridden by the environment.
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 26] = [
     "nodeManagerUrl",
     "authenticationUrl",
     "apiClientId",
@@ -42,6 +42,7 @@ const KEYS: [&str; 25] = [
     "stopAction",
     "feedCredentialFile",
     "tls.ca",
+    "packageMirrors",
     "packageCacheSize",
     "awayTries",
     "awayPause",
@@ -74,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) feed_credential_file: Option<PathBuf>,
     /// Whose certificates manager, token endpoint and feed may show; files with absolute paths.
     pub(crate) trust: Trust,
+    /// Service indexes of feeds that are asked before the cluster's own.
+    pub(crate) package_mirrors: Vec<String>,
     pub(crate) package_cache_bytes: u64,
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
@@ -210,6 +213,7 @@ fn read_all(read: &mut Reader) -> Option<Config> {
     Some(Config {
         manager_urls,
         authentication_url,
+        package_mirrors: read.urls("packageMirrors"),
         package_cache_bytes: read.bytes("packageCacheSize", 2 << 30),
         connect_timeout: read.duration("connectTimeout", seconds(5)),
         request_timeout: read.duration("requestTimeout", seconds(15)),

@@ -123,6 +123,8 @@ struct Node {
     cancel: Cancel,
     /// Ends the prefetch that is under way.
     prefetch: Cancel,
+    /// Whether the stored packages are being looked at.
+    checks_store: bool,
 }
 
 impl Launcher {
@@ -147,6 +149,7 @@ impl Launcher {
             runtime: config.runtime.clone(),
             fallback: config.fallback.clone(),
             feed_credential_file: config.feed_credential_file.clone(),
+            mirrors: config.package_mirrors.clone(),
             connect_timeout: config.connect_timeout,
             trust: config.trust.clone(),
         };
@@ -390,6 +393,7 @@ impl Launcher {
             _socket: socket,
             cancel,
             prefetch: Cancel::new(),
+            checks_store: false,
         });
         Ok(())
     }
@@ -497,7 +501,10 @@ impl Launcher {
 
     fn on_host(&mut self, message: HostMessage, replies: &Replies) {
         match message {
-            HostMessage::Ready => self.feed(Event::Ready),
+            HostMessage::Ready => {
+                self.feed(Event::Ready);
+                self.start_checking_store();
+            }
             HostMessage::Prefetch { order_id, next } => {
                 self.start_prefetch(order_id, *next, replies.clone());
             }
@@ -528,30 +535,39 @@ impl Launcher {
     }
 
     fn tidy(&self) {
-        let next = self.cycle.next();
+        self.remove_unneeded(&self.needed_releases(), &[]);
+    }
+
+    /// Removes what a node that keeps failing, with one configuration after another, leaves behind.
+    fn make_room(&self, what: &Install) {
+        let mut keep = self.needed_releases();
+        let mut packages: &[PackageReference] = &[];
+        match what {
+            Install::Release(release) => {
+                keep.insert(*release);
+            }
+            Install::Answer(start) | Install::Next(start) => packages = &start.packages,
+            Install::Fallback => {}
+        }
+        self.remove_unneeded(&keep, packages);
+    }
+
+    /// Removes releases that are not to be kept, and packages beyond the size of the store that
+    /// nothing needs.
+    fn remove_unneeded(&self, keep: &BTreeSet<ReleaseNumber>, packages: &[PackageReference]) {
         let mut pinned = self.prefetched.clone();
+        pinned.extend_from_slice(packages);
+        let next = self.cycle.next();
         pinned.extend(
             next.into_iter()
                 .flat_map(|next| next.start.packages.clone()),
         );
-        let keep = self.needed_releases();
-        let tidied = self.releases.remove_others(&keep).and_then(|()| {
+        let removed = self.releases.remove_others(keep).and_then(|()| {
             self.releases
-                .collect_garbage(&keep, pinned, self.config.package_cache_bytes)
+                .collect_garbage(keep, pinned, self.config.package_cache_bytes)
         });
-        if let Err(error) = tidied {
+        if let Err(error) = removed {
             console::warn(format_args!("cannot tidy up: {error:#}"));
-        }
-    }
-
-    /// Removes the releases that a node that keeps failing leaves behind.
-    fn make_room(&self, what: &Install) {
-        let mut keep = self.needed_releases();
-        if let Install::Release(release) = what {
-            keep.insert(*release);
-        }
-        if let Err(error) = self.releases.remove_others(&keep) {
-            console::warn(format_args!("cannot remove old releases: {error:#}"));
         }
     }
 

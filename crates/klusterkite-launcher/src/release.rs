@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use klusterkite_install::{
-    Cancel, ContentStore, FeedCredential, FeedSource, FetchLimits, FetchProgress, assemble, file,
-    is_whole, read_release,
+    Cancel, ContentStore, FeedCredential, FeedSource, FetchLimits, FetchProgress, ServiceDirectory,
+    file, install, read_release, restore,
 };
 use klusterkite_tls::Trust;
 use klusterkite_wire::Runtime;
@@ -29,6 +29,7 @@ pub(crate) struct Releases {
     pub(crate) fallback: Option<PathBuf>,
     pub(crate) feed_credential_file: Option<PathBuf>,
     pub(crate) trust: Trust,
+    pub(crate) mirrors: Vec<String>,
     pub(crate) connect_timeout: Duration,
 }
 
@@ -54,14 +55,14 @@ impl Releases {
                 let path = self.path(*release);
                 let start = read_release(&path)?
                     .with_context(|| format!("release {} is gone", release.0))?;
-                if is_whole(&self.store, &start, &self.runtime, &path)? {
+                if restore(&path)? {
                     return Ok(*release);
                 }
                 console::warn(format_args!(
                     "release {} is damaged: making it again",
                     release.0
                 ));
-                self.make(&start, progress, cancel)
+                self.make_new(&start, progress, cancel)
             }
         }
     }
@@ -73,27 +74,34 @@ impl Releases {
         progress: &(dyn Fn(FetchProgress) + Sync),
         cancel: &Cancel,
     ) -> Result<()> {
-        // Without a feed nothing is needed of it if everything is here.
-        if self.store.holds_all(&start.packages)? {
-            return Ok(());
-        }
-        let credential = self
-            .feed_credential_file
-            .as_deref()
-            .map(FeedCredential::read);
-        let limits = FetchLimits {
-            connect: self.connect_timeout,
-            ..FetchLimits::STANDARD
-        };
-        let source = FeedSource {
-            service_index: start.package_source.clone(),
-            credential: credential.transpose()?,
-            trust: self.trust.clone(),
-            limits,
-        };
-        Ok(self
+        let source = self.source(start)?;
+        let damaged = self
             .store
-            .ensure(&start.packages, &source, progress, cancel)?)
+            .ensure(&start.packages, &source, progress, cancel)?;
+        say_damaged(&damaged);
+        Ok(())
+    }
+
+    /// Reads the packages of the store again whose hash is older than `age`, says which are damaged,
+    /// and fetches those again that the running release was made of.
+    pub(crate) fn check_store(
+        &self,
+        running: Option<ReleaseNumber>,
+        age: Duration,
+        pause: Duration,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let damaged = self.store.check_again(age, pause, cancel)?;
+        for package in &damaged {
+            console::warn(format_args!(
+                "package `{package}` is damaged in the content store and was removed"
+            ));
+        }
+        let Some(running) = running.filter(|_| !damaged.is_empty()) else {
+            return Ok(());
+        };
+        let start = read_release(&self.path(running))?.context("the release is gone")?;
+        self.fetch(&start, &|_| {}, cancel)
     }
 
     /// Removes all releases but those in `keep`.
@@ -117,41 +125,91 @@ impl Releases {
             let start = read_release(&self.path(*release))?;
             pinned.extend(start.into_iter().flat_map(|start| start.packages));
         }
+        // What is needed when nothing else is there; one that cannot be read needs nothing.
+        if let Ok(fallback) = self.read_fallback() {
+            pinned.extend(fallback.packages);
+        }
         self.store.collect_garbage(cache_bytes, &pinned)?;
         Ok(())
     }
 
+    /// Finds a release that was made of the same start configuration and is still what it was, or
+    /// makes a new one.
     fn make(
         &self,
         start: &StartConfiguration,
         progress: &Progress,
         cancel: &Cancel,
     ) -> Result<ReleaseNumber> {
-        let report = |phase, fetched| {
+        let plain = StartConfiguration {
+            node_token: None,
+            ..start.clone()
+        };
+        let mut releases = self.list()?;
+        releases.sort();
+        for (release, path) in releases.into_iter().rev() {
+            // One that cannot be read is none; a new one is made and it is removed.
+            if let (Some(release), Ok(Some(made_of))) = (release, read_release(&path))
+                && made_of == plain
+                && restore(&path)?
+            {
+                return Ok(release);
+            }
+        }
+        self.make_new(&plain, progress, cancel)
+    }
+
+    fn make_new(
+        &self,
+        start: &StartConfiguration,
+        progress: &Progress,
+        cancel: &Cancel,
+    ) -> Result<ReleaseNumber> {
+        let on_progress = |fetched: FetchProgress| {
+            let phase = if fetched.bytes < fetched.total {
+                ProgressPhase::Download
+            } else {
+                ProgressPhase::Extract
+            };
             let mut progress = progress
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             *progress = Some((phase, fetched));
         };
-        self.fetch(
-            start,
-            &|fetched| report(ProgressPhase::Download, fetched),
-            cancel,
-        )?;
-        let total = start.packages.iter().map(|package| package.size).sum();
-        report(
-            ProgressPhase::Extract,
-            FetchProgress {
-                bytes: total,
-                total,
-            },
-        );
         let numbers = self.list()?.into_iter().filter_map(|(release, _)| release);
         let release = ReleaseNumber(numbers.max().map_or(1, |last| last.0.saturating_add(1)));
-        let path = self.path(release);
-        // The start settings are written before each start: they hold the incarnation.
-        assemble(&self.store, start, &self.runtime, "", &path, cancel)?;
+        let directory = ServiceDirectory {
+            store: &self.store,
+            start,
+            runtime: &self.runtime,
+            // The start settings are written before each start: they hold the incarnation.
+            start_settings: "",
+            path: &self.path(release),
+        };
+        let source = self.source(start)?;
+        let damaged = install(&directory, &source, &on_progress, cancel)?;
+        say_damaged(&damaged);
         Ok(release)
+    }
+
+    fn source(&self, start: &StartConfiguration) -> Result<FeedSource> {
+        // Without a feed nothing is needed of it if everything is here.
+        let credential = if self.store.holds_all(&start.packages)? {
+            None
+        } else {
+            let file = self.feed_credential_file.as_deref();
+            file.map(FeedCredential::read).transpose()?
+        };
+        Ok(FeedSource {
+            service_index: start.package_source.clone(),
+            mirrors: self.mirrors.clone(),
+            credential,
+            trust: self.trust.clone(),
+            limits: FetchLimits {
+                connect: self.connect_timeout,
+                ..FetchLimits::STANDARD
+            },
+        })
     }
 
     fn read_fallback(&self) -> Result<StartConfiguration> {
@@ -175,6 +233,14 @@ impl Releases {
             found.push((number_of(&path), path));
         }
         Ok(found)
+    }
+}
+
+fn say_damaged(packages: &[String]) {
+    for package in packages {
+        console::warn(format_args!(
+            "package `{package}` was damaged in the content store and was fetched again"
+        ));
     }
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use klusterkite_core::plan::resources::TemplateReading;
 use klusterkite_core::release::Release;
-use klusterkite_install::{Cancel, ContentStore, FeedCredential, FeedSource, FetchLimits};
+use klusterkite_install::{
+    Cancel, ContentStore, FeedCredential, FeedSource, FetchLimits, ServiceDirectory, install,
+};
 use klusterkite_tls::Trust;
 use klusterkite_wire::migrator::{
     DescribedMigrator, ExecutorMigrateParams, LINE_BYTES_MAX, LogParams, MigrateResult,
@@ -167,21 +169,24 @@ impl Executors {
             .transpose()?;
         let source = FeedSource {
             service_index: start.package_source.clone(),
+            mirrors: Vec::new(),
             credential,
             trust: self.trust.clone(),
             limits: FetchLimits::STANDARD,
         };
-        let cancel = Cancel::new();
-        store.ensure(&start.packages, &source, &|_| {}, &cancel)?;
-        let settings = self.start_settings(start);
-        klusterkite_install::assemble(
-            &store,
+        let service_directory = ServiceDirectory {
+            store: &store,
             start,
-            &self.runtime,
-            &settings,
-            &directory,
-            &cancel,
-        )?;
+            runtime: &self.runtime,
+            start_settings: &self.start_settings(start),
+            path: &directory,
+        };
+        let damaged = install(&service_directory, &source, &|_| {}, &Cancel::new())?;
+        for package in damaged {
+            tracing::warn!(
+                "package `{package}` was damaged in the content store and was fetched again"
+            );
+        }
         Ok(directory)
     }
 

@@ -117,6 +117,40 @@ impl<R: Read + Seek> Package<R> {
         })
     }
 
+    /// Reads what the package adds to the runtime graph, its root `runtime.json`, if it has one.
+    pub fn runtime_graph(&mut self) -> Result<Option<RidGraph>, Error> {
+        let is_graph = |entry: &Entry| entry.path.eq_ignore_ascii_case(RUNTIME_FILE);
+        match positions(&self.archive, is_graph).first() {
+            Some(&index) => {
+                let text = read_text(&mut self.archive, index, &mut Unpacker::new())?;
+                RidGraph::parse(&text).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Unpacks a file of this package and returns its size in bytes; see
+    /// [`unpack`](Self::unpack).
+    pub fn copy_file(&mut self, file: &PackageFile, out: &mut impl Write) -> Result<u64, Error> {
+        self.entry(file)?;
+        self.archive.copy(file.index, &mut Unpacker::new(), out)
+    }
+
+    /// Unpacks every file to nowhere and returns their hashes in the order of
+    /// [`files`](Self::files): proves that the whole package can be unpacked.
+    pub fn hash_files(&mut self) -> Result<Vec<Sha256Hash>, Error> {
+        let mut hashes = Vec::new();
+        let mut unpacker = Unpacker::new();
+        for file in &self.files {
+            let mut hasher = HashWriter(Sha256::new());
+            self.archive.copy(file.index, &mut unpacker, &mut hasher)?;
+            hashes.push(Sha256Hash::finish(hasher.0));
+        }
+        Ok(hashes)
+    }
+}
+
+impl<R> Package<R> {
     /// Returns the package's id.
     pub fn id(&self) -> &PackageId {
         &self.nuspec.id
@@ -181,40 +215,6 @@ impl<R: Read + Seek> Package<R> {
         FrameworkAssets::select(&self.nuspec.id, paths, target)
     }
 
-    /// Reads what the package adds to the runtime graph, its root `runtime.json`, if it has one.
-    pub fn runtime_graph(&mut self) -> Result<Option<RidGraph>, Error> {
-        let is_graph = |entry: &Entry| entry.path.eq_ignore_ascii_case(RUNTIME_FILE);
-        match positions(&self.archive, is_graph).first() {
-            Some(&index) => {
-                let text = read_text(&mut self.archive, index, &mut Unpacker::new())?;
-                RidGraph::parse(&text).map(Some)
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// Unpacks a file of this package and returns its size in bytes; see
-    /// [`unpack`](Self::unpack).
-    pub fn copy_file(&mut self, file: &PackageFile, out: &mut impl Write) -> Result<u64, Error> {
-        self.entry(file)?;
-        self.archive.copy(file.index, &mut Unpacker::new(), out)
-    }
-
-    /// Unpacks every file to nowhere and returns their hashes in the order of
-    /// [`files`](Self::files): proves that the whole package can be unpacked.
-    pub fn hash_files(&mut self) -> Result<Vec<Sha256Hash>, Error> {
-        let mut hashes = Vec::new();
-        let mut unpacker = Unpacker::new();
-        for file in &self.files {
-            let mut hasher = HashWriter(Sha256::new());
-            self.archive.copy(file.index, &mut unpacker, &mut hasher)?;
-            hashes.push(Sha256Hash::finish(hasher.0));
-        }
-        Ok(hashes)
-    }
-}
-
-impl<R> Package<R> {
     /// Unpacks a file of this package through another reader of the same bytes and returns its
     /// size in bytes, so that several threads can unpack one package.
     ///
@@ -229,6 +229,18 @@ impl<R> Package<R> {
         out: &mut impl Write,
     ) -> Result<u64, Error> {
         unpacker.unpack(self.entry(file)?, reader, out)
+    }
+
+    /// Gives up the reader: what the package is stays known, and its files can be
+    /// [unpacked](Self::unpack) through other readers.
+    pub fn detach(self) -> Package<()> {
+        Package {
+            archive: self.archive.detach(),
+            files: self.files,
+            nuspec: self.nuspec,
+            nuspec_text: self.nuspec_text,
+            manifest: self.manifest,
+        }
     }
 
     /// Returns the reader.

@@ -20,3 +20,5 @@ pub const MEMBERS_SOCKET: &str = "members.sock";
 pub const SETTINGS_JSON: &str = "settings.json";
 /// Resolved settings, HOCON, written by the host (`KLUSTERKITE_CONFIG_HOCON`).
 pub const SETTINGS_HOCON: &str = "settings.hocon";
+/// Sizes and times of the files as they were unpacked, JSON, written and read by the launcher.
+pub const FILES: &str = "files.json";

@@ -14,7 +14,7 @@ use crate::release::PackagesByRuntime;
 use crate::settings::Settings;
 
 /// Names in the service directory that belong to the launcher and the host.
-const RESERVED: [&str; 9] = [
+const RESERVED: [&str; 10] = [
     service_directory::START_SETTINGS,
     service_directory::TEMPLATE_SETTINGS,
     service_directory::RELEASE,
@@ -24,6 +24,7 @@ const RESERVED: [&str; 9] = [
     service_directory::MEMBERS_SOCKET,
     service_directory::SETTINGS_JSON,
     service_directory::SETTINGS_HOCON,
+    service_directory::FILES,
 ];
 
 /// Returns the packages to freeze for each runtime on which the template can start.

@@ -4,14 +4,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::slice;
 
-use klusterkite_install::{Cancel, ContentStore, Error, assemble, is_whole, read_release};
+use klusterkite_install::{
+    Cancel, ContentStore, Error, ServiceDirectory, assemble, install, read_release, restore,
+};
+use klusterkite_wire::Runtime;
 use klusterkite_wire::Secret;
 use klusterkite_wire::start::{PackageReference, StartConfiguration};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use crate::feed::{Packages, pack};
-use crate::store::source;
+use crate::store::{source, stored_path};
 
 struct Fixture {
     directory: tempfile::TempDir,
@@ -60,15 +63,35 @@ impl Fixture {
 
     fn assemble_into(&self, packages: &[PackageReference], into: &Path) -> Result<(), Error> {
         let runtime = "linux-x64".parse().unwrap();
+        self.assemble_for(&runtime, packages, into)
+    }
+
+    fn assemble_for(
+        &self,
+        runtime: &Runtime,
+        packages: &[PackageReference],
+        into: &Path,
+    ) -> Result<(), Error> {
         let start = start(packages);
         assemble(
-            &self.store,
-            &start,
-            &runtime,
-            "start = 1",
-            into,
+            &directory(&self.store, &start, runtime, into),
             &Cancel::new(),
         )
+    }
+}
+
+fn directory<'a>(
+    store: &'a ContentStore,
+    start: &'a StartConfiguration,
+    runtime: &'a Runtime,
+    path: &'a Path,
+) -> ServiceDirectory<'a> {
+    ServiceDirectory {
+        store,
+        start,
+        runtime,
+        start_settings: "start = 1",
+        path,
     }
 }
 
@@ -132,7 +155,7 @@ fn a_service_directory_has_the_files_of_all_packages_and_the_settings() {
 fn different_files_of_one_name_are_an_error_that_names_both_packages() {
     let cases = [
         ("content/a/b", "content/a/b", "a/b"),
-        ("content/a", "content/a/b", "a/b"),
+        ("content/a", "content/a/b", "a"),
         ("content/a/b", "content/a", "a"),
     ];
     for (first, second, path) in cases {
@@ -164,6 +187,7 @@ fn names_of_the_service_directory_itself_are_refused() {
         "node-token",
         "packages/x",
         "Launcher.sock",
+        "files.json",
     ] {
         let fixture = Fixture::new();
         let package = fixture.add("Acme", &[(&format!("content/{path}"), "x", false)]);
@@ -176,14 +200,13 @@ fn names_of_the_service_directory_itself_are_refused() {
 }
 
 #[test]
-fn a_stored_package_that_rotted_is_found_and_fetched_again() {
+fn a_stored_package_that_was_written_to_is_found_and_fetched_again() {
     let fixture = Fixture::new();
     let package = fixture.add("Acme", &[("content/a", "x", false)]);
-    let store = fixture.directory.path().join("store");
-    let stored = fs::read_dir(store).unwrap().next().unwrap().unwrap().path();
+    let stored = stored_path(&fixture.directory.path().join("store"), &package);
     let mut bytes = fs::read(&stored).unwrap();
     bytes[50] ^= 1;
-    fs::write(&stored, bytes).unwrap();
+    fs::write(&stored, &bytes).unwrap();
     let packages = slice::from_ref(&package);
     let error = fixture.assemble(packages).unwrap_err();
     assert!(matches!(error, Error::WrongHash { .. }), "{error}");
@@ -191,6 +214,81 @@ fn a_stored_package_that_rotted_is_found_and_fetched_again() {
     assert!(matches!(error, Error::NotStored { .. }), "{error}");
     fixture.fetch(&package);
     fixture.assemble(packages).unwrap();
+
+    fs::write(&stored, &bytes).unwrap();
+    let (server, _) = fixture.packages.serve();
+    let runtime = "linux-x64".parse().unwrap();
+    let into = fixture.directory.path().join("releases/2");
+    let damaged = install(
+        &directory(&fixture.store, &start(packages), &runtime, &into),
+        &source(&server),
+        &|_| {},
+        &Cancel::new(),
+    );
+    assert_eq!(damaged.unwrap(), ["Acme 1.0.0"]);
+    assert_eq!(fs::read_to_string(into.join("a")).unwrap(), "x");
+}
+
+#[test]
+fn packages_are_fetched_and_unpacked_at_once_and_used_without_a_feed_then() {
+    let fixture = Fixture::new();
+    let mut packages = Vec::new();
+    let mut expected = Vec::new();
+    for n in 0..12 {
+        let id = format!("P{n:02}");
+        let contents: Vec<(String, String)> = (0..150)
+            .map(|file| (format!("content/p{n}/{file}"), format!("{n} {file}")))
+            .collect();
+        let files: Vec<_> = contents
+            .iter()
+            .map(|(path, content)| (path.as_str(), content.as_str(), false))
+            .collect();
+        let bytes = pack(&id, "1.0.0", &files, Some("priority = role"));
+        packages.push(fixture.packages.add(&id, "1.0.0", bytes));
+        expected.extend(contents);
+    }
+    let (server, requests) = fixture.packages.serve();
+    let (start, runtime) = (start(&packages), "linux-x64".parse().unwrap());
+    for release in 1..3 {
+        let into = fixture.directory.path().join(release.to_string());
+        let made = install(
+            &directory(&fixture.store, &start, &runtime, &into),
+            &source(&server),
+            &|_| {},
+            &Cancel::new(),
+        );
+        assert!(made.unwrap().is_empty());
+        for (path, content) in &expected {
+            let path = into.join(path.strip_prefix("content/").unwrap());
+            assert_eq!(fs::read_to_string(path).unwrap(), *content);
+        }
+        assert!(into.join("packages/P11/klusterkite.hocon").exists());
+    }
+    assert_eq!(
+        requests.lock().unwrap().len(),
+        13,
+        "an index and 12 packages"
+    );
+}
+
+#[test]
+fn the_runtime_graph_of_one_package_leads_to_files_of_another() {
+    let fixture = Fixture::new();
+    let files = [
+        ("runtimes/debian/native/tool", "near", false),
+        ("runtimes/linux-x64/native/tool", "far", false),
+    ];
+    let graph = r##"{"runtimes": {"debian.12-x64": {"#import": ["debian", "linux-x64"]}}}"##;
+    let tool = fixture.add("Acme.Tool", &files);
+    let graph = fixture.add("Zeta.Platforms", &[("runtime.json", graph, false)]);
+    let debian: Runtime = "debian.12-x64".parse().unwrap();
+    let read = |packages: &[PackageReference], name: &str| {
+        let into = fixture.directory.path().join(name);
+        fixture.assemble_for(&debian, packages, &into).unwrap();
+        fs::read_to_string(into.join("tool")).ok()
+    };
+    assert_eq!(read(slice::from_ref(&tool), "without"), None);
+    assert_eq!(read(&[tool, graph], "with").as_deref(), Some("near"));
 }
 
 #[test]
@@ -241,21 +339,66 @@ fn hostile_archives_are_refused_and_write_nothing() {
 }
 
 #[test]
-fn a_service_directory_that_lost_a_file_is_not_whole_if_that_can_be_known() {
+fn a_service_directory_is_used_again_without_what_was_added() {
     let fixture = Fixture::new();
     let files = [("content/a", "a", false), ("content/b/c", "c", false)];
-    let packages = [fixture.add("Acme", &files)];
-    let into = fixture.assemble(&packages).unwrap();
-    let runtime = "linux-x64".parse().unwrap();
-    let is_whole = || is_whole(&fixture.store, &start(&packages), &runtime, &into).unwrap();
-    assert!(is_whole());
-    fs::write(into.join("a"), "longer").unwrap();
-    assert!(!is_whole());
-    fs::write(into.join("a"), "a").unwrap();
-    fs::remove_file(into.join("b/c")).unwrap();
-    assert!(!is_whole());
+    let into = fixture.assemble(&[fixture.add("Acme", &files)]).unwrap();
+    fs::write(into.join("node-token"), "old").unwrap();
+    fs::write(into.join("b/log"), "noise").unwrap();
+    fs::create_dir(into.join("cache")).unwrap();
+    fs::write(into.join("cache/x"), "x").unwrap();
+    std::os::unix::fs::symlink("/", into.join("b/root")).unwrap();
+    assert!(restore(&into).unwrap());
+    let mut names: Vec<_> = walk(&into, &into);
+    names.sort();
+    assert_eq!(
+        names,
+        ["a", "b/c", "files.json", "release.json", "service.hocon"]
+    );
     fs::remove_dir_all(fixture.directory.path().join("store")).unwrap();
-    assert!(is_whole(), "it could not be made again");
+    assert!(restore(&into).unwrap(), "without any package");
+}
+
+#[test]
+fn a_service_directory_that_was_changed_is_not_used_again() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 6] = [
+        ("gone", |into| fs::remove_file(into.join("b/c")).unwrap()),
+        ("longer", |into| fs::write(into.join("a"), "aa").unwrap()),
+        ("same size", |into| fs::write(into.join("a"), "b").unwrap()),
+        ("exchanged", |into| {
+            fs::write(into.join("x"), "a").unwrap();
+            fs::rename(into.join("x"), into.join("a")).unwrap();
+        }),
+        ("other mode", |into| {
+            let mode = fs::Permissions::from_mode(0o777);
+            fs::set_permissions(into.join("a"), mode).unwrap();
+        }),
+        ("no list", |into| {
+            fs::write(into.join("files.json"), "{").unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let fixture = Fixture::new();
+        let files = [("content/a", "a", false), ("content/b/c", "c", false)];
+        let into = fixture.assemble(&[fixture.add("Acme", &files)]).unwrap();
+        change(&into);
+        assert!(!restore(&into).unwrap(), "{what}");
+    }
+}
+
+fn walk(root: &Path, directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.is_symlink() {
+            found.extend(walk(root, &path));
+        } else {
+            let name = path.strip_prefix(root).unwrap();
+            found.push(name.to_str().unwrap().to_owned());
+        }
+    }
+    found
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Response {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     cut_after: Option<usize>,
+    drip: Option<Duration>,
+    announced: Option<u64>,
 }
 
 impl Response {
@@ -39,6 +41,8 @@ impl Response {
             headers: Vec::new(),
             body,
             cut_after: None,
+            drip: None,
+            announced: None,
         }
     }
 
@@ -50,6 +54,18 @@ impl Response {
     /// Breaks the connection off after some bytes of the body.
     pub(crate) fn cut_after(mut self, bytes: usize) -> Self {
         self.cut_after = Some(bytes);
+        self
+    }
+
+    /// Sends the body byte by byte with pauses, until the client has had enough.
+    pub(crate) fn drip(mut self, pause: Duration) -> Self {
+        self.drip = Some(pause);
+        self
+    }
+
+    /// Announces a body of this size, whatever it is.
+    pub(crate) fn announce(mut self, size: u64) -> Self {
+        self.announced = Some(size);
         self
     }
 }
@@ -135,13 +151,19 @@ fn answer(
     let mut head = format!(
         "HTTP/1.1 {} x\r\nConnection: close\r\nContent-Length: {}\r\n",
         response.status,
-        response.body.len()
+        response.announced.unwrap_or(response.body.len() as u64)
     );
     for (name, value) in &response.headers {
         let _ = write!(head, "{name}: {value}\r\n");
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;
+    if let Some(pause) = response.drip {
+        for byte in &response.body {
+            stream.write_all(&[*byte])?;
+            std::thread::sleep(pause);
+        }
+    }
     let sent = response.cut_after.unwrap_or(response.body.len());
     stream.write_all(&response.body[..sent.min(response.body.len())])?;
     stream.flush()

@@ -1,9 +1,10 @@
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use klusterkite_install::{
     Cancel, ContentStore, Error, FeedCredential, FeedSource, FetchLimits, FetchProgress, Trust,
@@ -26,6 +27,7 @@ pub(crate) fn source(server: &Server) -> FeedSource {
     let service_index = format!("{}/v3/index.json", server.url());
     FeedSource {
         service_index,
+        mirrors: Vec::new(),
         credential: None,
         trust: Trust::System,
         limits: QUICK,
@@ -36,6 +38,7 @@ fn nobody() -> FeedSource {
     let service_index = "http://127.0.0.1:1/v3/index.json".to_owned();
     FeedSource {
         service_index,
+        mirrors: Vec::new(),
         credential: None,
         trust: Trust::System,
         limits: QUICK,
@@ -46,16 +49,51 @@ fn ensure(
     store: &ContentStore,
     packages: &[PackageReference],
     source: &FeedSource,
-) -> Result<(), Error> {
+) -> Result<Vec<String>, Error> {
     store.ensure(packages, source, &|_| {}, &Cancel::new())
 }
 
+/// Names of packages and partial files.
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = names.collect();
+    let mut names: Vec<_> = names.filter(|name| name != "verified.json").collect();
     names.sort();
     names
+}
+
+pub(crate) fn stored_path(store: &Path, package: &PackageReference) -> PathBuf {
+    let hash: klusterkite_nuget::Sha512Hash = package.sha512.parse().unwrap();
+    store.join(hash.hex() + ".nupkg")
+}
+
+/// Changes the record of a package in the store's index.
+fn edit_record(
+    store: &Path,
+    package: &PackageReference,
+    edit: impl FnOnce(&mut serde_json::Value),
+) {
+    let hash: klusterkite_nuget::Sha512Hash = package.sha512.parse().unwrap();
+    let path = store.join("verified.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    edit(&mut index["packages"][hash.hex()]);
+    fs::write(&path, index.to_string()).unwrap();
+}
+
+/// Damages a stored package as a disk does: neither its size nor any of its times tells.
+fn rot(store: &Path, package: &PackageReference) {
+    let path = stored_path(store, package);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let file = fs::metadata(&path).unwrap();
+    let time = |seconds: i64, nanoseconds: i64| seconds * 1_000_000_000 + nanoseconds;
+    let modified = time(file.mtime(), file.mtime_nsec());
+    let changed = time(file.ctime(), file.ctime_nsec());
+    edit_record(store, package, |record| {
+        record["stamp"] = serde_json::json!([file.size(), file.ino(), modified, changed]);
+    });
 }
 
 /// A package whose bytes do not compress away.
@@ -396,22 +434,211 @@ fn garbage_collection_takes_what_was_not_used_for_longest_and_never_what_is_pinn
         let bytes = pack(&id, "1.0.0", &[("content/a", "same size", false)], None);
         let package = packages.add(&id, "1.0.0", bytes);
         ensure(&store, slice::from_ref(&package), &source(&server)).unwrap();
-        let hash: klusterkite_nuget::Sha512Hash = package.sha512.parse().unwrap();
-        let file = fs::File::open(directory.path().join(hash.hex() + ".nupkg")).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(n * 100))
-            .unwrap();
+        edit_record(directory.path(), &package, |record| {
+            record["used"] = (n * 100_000).into();
+        });
         all.push(package);
     }
+    fs::write(directory.path().join("left.partial"), "left by a kill").unwrap();
     // Its use makes the second oldest the newest.
     ensure(&store, &all[1..2], &source(&server)).unwrap();
     let freed = store
-        .collect_garbage(all[0].size + all[1].size, &all[0..1])
+        .collect_garbage(all[0].size + all[1].size + 14, &all[0..1])
         .unwrap();
     assert_eq!(freed, all[2].size + all[3].size);
     let held = all
         .iter()
         .map(|package| store.holds_all(slice::from_ref(package)).unwrap());
     assert_eq!(held.collect::<Vec<_>>(), [true, true, false, false]);
+    assert!(directory.path().join("verified.json").exists());
+}
+
+#[test]
+fn damage_that_no_time_tells_is_found_by_reading_again_and_dropped() {
+    let packages = Packages::default();
+    let good = packages.add("Good", "1.0.0", large("Good"));
+    let bad = packages.add("Bad", "1.0.0", large("Bad"));
+    let both = [good.clone(), bad.clone()];
+    let (server, _) = packages.serve();
+    let directory = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(directory.path()).unwrap();
+    ensure(&store, &both, &source(&server)).unwrap();
+    rot(directory.path(), &bad);
+    assert!(
+        ensure(&store, &both, &nobody()).unwrap().is_empty(),
+        "it is trusted"
+    );
+
+    let check = |age| store.check_again(age, Duration::ZERO, &Cancel::new());
+    assert!(
+        check(Duration::from_hours(1)).unwrap().is_empty(),
+        "young hashes are believed"
+    );
+    edit_record(directory.path(), &bad, |record| {
+        record["checked"] = 0.into();
+    });
+    assert_eq!(check(Duration::from_hours(1)).unwrap(), ["Bad 1.0.0"]);
+    assert!(store.holds_all(slice::from_ref(&good)).unwrap());
+    assert!(!store.holds_all(slice::from_ref(&bad)).unwrap());
+    ensure(&store, &both, &source(&server)).unwrap();
+    assert!(check(Duration::ZERO).unwrap().is_empty());
+    assert!(store.holds_all(&both).unwrap());
+}
+
+#[test]
+fn a_lost_or_broken_index_costs_a_hash_and_nothing_else() {
+    let packages = Packages::default();
+    let wanted = packages.add("Acme", "1.0.0", large("Acme"));
+    let (server, _) = packages.serve();
+    let directory = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(directory.path()).unwrap();
+    let index = directory.path().join("verified.json");
+    ensure(&store, slice::from_ref(&wanted), &source(&server)).unwrap();
+    for content in ["", "{", "{\"packages\": 3}", "garbage"] {
+        fs::write(&index, content).unwrap();
+        ensure(&store, slice::from_ref(&wanted), &nobody()).unwrap();
+        assert!(fs::read_to_string(&index).unwrap().contains("Acme 1.0.0"));
+        rot(directory.path(), &wanted);
+        fs::remove_file(&index).unwrap();
+        let again = ensure(&store, slice::from_ref(&wanted), &source(&server));
+        assert_eq!(again.unwrap(), ["Acme 1.0.0"], "it was not trusted");
+    }
+}
+
+#[test]
+fn mirrors_are_asked_first_and_the_feed_when_they_do_not_serve() {
+    let packages = Packages::default();
+    let wanted = packages.add("Acme", "1.0.0", large("Acme"));
+    let (feed, asked) = packages.serve();
+    let (mirror, _) = packages.serve();
+    let empty = Packages::default();
+    let (empty, _) = empty.serve();
+    let wrong = Packages::default();
+    wrong.replace("Acme", "1.0.0", large("Emca"));
+    let (wrong, _) = wrong.serve();
+    let busy = Server::start(|_| Response::new(503, ""));
+    let index = |server: &Server| format!("{}/v3/index.json", server.url());
+    let away = nobody().service_index;
+    for (mirrors, serves) in [
+        (vec![index(&mirror)], false),
+        (vec![away.clone(), index(&mirror)], false),
+        (vec![away], true),
+        (vec![index(&empty)], true),
+        (vec![index(&wrong)], true),
+        (vec![index(&busy)], true),
+    ] {
+        asked.lock().unwrap().clear();
+        let directory = tempfile::tempdir().unwrap();
+        let store = ContentStore::open(directory.path()).unwrap();
+        let mut source = source(&feed);
+        source.credential = Some(FeedCredential::from_api_key(Secret::new("key")));
+        source.mirrors.clone_from(&mirrors);
+        ensure(&store, slice::from_ref(&wanted), &source).unwrap();
+        let asked = asked.lock().unwrap().len();
+        assert_eq!(asked > 0, serves, "{mirrors:?}");
+    }
+}
+
+#[test]
+fn a_mirror_gets_no_credential() {
+    let packages = Packages::default();
+    let wanted = packages.add("Acme", "1.0.0", large("Acme"));
+    let (mirror, requests) = packages.serve();
+    let directory = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(directory.path()).unwrap();
+    let mut source = nobody();
+    source.mirrors = vec![format!("{}/v3/index.json", mirror.url())];
+    source.credential = Some(FeedCredential::from_api_key(Secret::new("key")));
+    ensure(&store, &[wanted], &source).unwrap();
+    let requests = requests.lock().unwrap();
+    assert_eq!(requests.len(), 2);
+    let has_key = |request: &crate::server::Request| request.header("authorization").is_some();
+    assert!(!requests.iter().any(has_key));
+}
+
+#[test]
+fn a_feed_that_drips_or_lies_about_the_size_is_given_up() {
+    type Spoil = fn(Response, u64) -> Response;
+    let spoilers: [(&str, Spoil, &str); 4] = [
+        (
+            "drips",
+            |response, _| response.drip(Duration::from_millis(20)),
+            "does not answer",
+        ),
+        (
+            "announces more",
+            |response, size| response.announce(size + 1),
+            "is not the frozen package",
+        ),
+        (
+            "announces less",
+            |response, size| response.announce(size - 1),
+            "is not the frozen package",
+        ),
+        (
+            "resets at once",
+            |response, _| response.cut_after(0),
+            "does not answer",
+        ),
+    ];
+    for (what, spoil, expected) in spoilers {
+        let packages = Packages::default();
+        let wanted = packages.add("Acme", "1.0.0", large("Acme"));
+        let size = wanted.size;
+        let server = Server::start(move |request| {
+            let response = packages.answer(request).unwrap();
+            if request.path.starts_with("/flat") {
+                spoil(response, size)
+            } else {
+                response
+            }
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let store = ContentStore::open(directory.path()).unwrap();
+        let mut source = source(&server);
+        source.limits.idle = Duration::from_millis(200);
+        let error = ensure(&store, slice::from_ref(&wanted), &source).unwrap_err();
+        assert!(error.to_string().contains(expected), "{what}: {error}");
+        assert!(!store.holds_all(&[wanted]).unwrap(), "{what}");
+    }
+}
+
+#[test]
+fn a_download_is_resumed_by_another_process_and_the_whole_is_verified() {
+    let packages = Packages::default();
+    let bytes = large("Acme");
+    let wanted = packages.add("Acme", "1.0.0", bytes.clone());
+    let (server, requests) = packages.serve();
+    for (left, range) in [(&bytes[..40_000], Some("bytes=40000-")), (&bytes[..], None)] {
+        requests.lock().unwrap().clear();
+        let directory = tempfile::tempdir().unwrap();
+        let store = ContentStore::open(directory.path()).unwrap();
+        let partial = stored_path(directory.path(), &wanted).with_extension("partial");
+        fs::write(&partial, left).unwrap();
+        let progress = Mutex::new(Vec::new());
+        let note = |now: FetchProgress| progress.lock().unwrap().push(now.bytes);
+        store
+            .ensure(
+                slice::from_ref(&wanted),
+                &source(&server),
+                &note,
+                &Cancel::new(),
+            )
+            .unwrap();
+        assert_eq!(
+            fs::read(stored_path(directory.path(), &wanted)).unwrap(),
+            bytes
+        );
+        let requests = requests.lock().unwrap();
+        let download = requests
+            .iter()
+            .find(|request| request.path.starts_with("/flat"));
+        assert_eq!(download.and_then(|request| request.header("range")), range);
+        assert_eq!(download.is_some(), range.is_some());
+        let progress = progress.lock().unwrap();
+        assert_eq!(progress.first(), Some(&(left.len() as u64)));
+        assert_eq!(progress.last(), Some(&wanted.size));
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use klusterkite_install::{Cancel, FetchProgress};
 use klusterkite_wire::socket::LauncherMessage;
 use klusterkite_wire::start::{ProgressReport, StartConfiguration, StartRequest};
 use klusterkite_wire::{Incarnation, OrderId};
+use rustix::process::setpriority_process;
 
 use super::Launcher;
 use crate::answer::Answer;
@@ -16,6 +17,21 @@ use crate::cycle::{Event, Install, Level};
 use crate::event::ShellEvent;
 use crate::release::Progress;
 use crate::socket::Replies;
+
+/// Age of a hash after which a stored package is read again.
+const CHECK_AGE: Duration = Duration::from_hours(24);
+
+/// How often it is looked whether there are such packages.
+const CHECK_EVERY: Duration = Duration::from_hours(1);
+
+/// Rest after each MiB that is read: about a tenth of one processor at most.
+const CHECK_PAUSE: Duration = Duration::from_millis(30);
+
+/// Priority at which everybody else comes first.
+const CHECK_PRIORITY: i32 = 19;
+
+/// Stack of threads that only read, ask and wait.
+const STACK_BYTES: usize = 256 << 10;
 
 /// How often progress is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -38,7 +54,10 @@ impl Launcher {
             // Nobody listens to a launcher that ends; so for every `send` here.
             let _ = sender.send(ShellEvent::Answered(manager.ask(url, &request)));
         };
-        let started = thread::Builder::new().name("ask".to_owned()).spawn(ask);
+        let started = thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .name("ask".to_owned())
+            .spawn(ask);
         let error = started.err()?;
         let reason = format!("cannot start a thread: {error}");
         Some(Event::Answered(Answer::Away { reason }))
@@ -59,6 +78,7 @@ impl Launcher {
             let _ = sender.send(ShellEvent::Installed(result));
         };
         let started = thread::Builder::new()
+            .stack_size(STACK_BYTES)
             .name("install".to_owned())
             .spawn(install);
         let error = started.err()?;
@@ -92,6 +112,7 @@ impl Launcher {
             }
         };
         if let Err(error) = thread::Builder::new()
+            .stack_size(STACK_BYTES)
             .name("progress".to_owned())
             .spawn(report)
         {
@@ -140,11 +161,48 @@ impl Launcher {
             replies.send(&LauncherMessage::Prefetched { order_id, error });
         };
         if let Err(error) = thread::Builder::new()
+            .stack_size(STACK_BYTES)
             .name("prefetch".to_owned())
             .spawn(fetch)
         {
             let error = Some(format!("cannot start a thread: {error}"));
             answer.send(&LauncherMessage::Prefetched { order_id, error });
+        }
+    }
+
+    /// Looks for damage in the content store while a ready node runs, at the lowest priority. What
+    /// is damaged is said, removed, and fetched again.
+    pub(super) fn start_checking_store(&mut self) {
+        let Some(node) = self.node.as_mut().filter(|node| !node.checks_store) else {
+            return;
+        };
+        node.checks_store = true;
+        let cancel = node.cancel.clone();
+        let releases = self.releases.clone();
+        let release = self.cycle.state().release;
+        let check = move || {
+            // Of this thread only. Where it is not allowed, the rests have to do.
+            let _ = setpriority_process(None, CHECK_PRIORITY);
+            loop {
+                let result = releases.check_store(release, CHECK_AGE, CHECK_PAUSE, &cancel);
+                match result {
+                    Err(_) if cancel.is_cancelled() => return,
+                    Err(error) => {
+                        console::warn(format_args!("cannot check the content store: {error:#}"));
+                    }
+                    Ok(()) => {}
+                }
+                if cancel.wait(CHECK_EVERY) {
+                    return;
+                }
+            }
+        };
+        if let Err(error) = thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .name("check".to_owned())
+            .spawn(check)
+        {
+            console::warn(format_args!("the store will not be checked: {error}"));
         }
     }
 }

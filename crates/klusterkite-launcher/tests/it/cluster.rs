@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use klusterkite_wire::start::{PackageReference, StartConfiguration};
@@ -38,9 +39,38 @@ pub(crate) struct Container {
     directory: tempfile::TempDir,
     pub(crate) packages: Packages,
     pub(crate) manager: Arc<Mutex<Manager>>,
+    /// Holds downloads back.
+    pub(crate) gate: Arc<Gate>,
+    downloads: Arc<AtomicUsize>,
     server: Option<Server>,
     url: String,
     launcher: Option<Child>,
+}
+
+/// Holds back answers of the feed for one package.
+#[derive(Default)]
+pub(crate) struct Gate {
+    closed_for: Mutex<Option<String>>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub(crate) fn close(&self, id: &str) {
+        *self.closed_for.lock().unwrap() = Some(format!("/flat/{}/", id.to_lowercase()));
+    }
+
+    pub(crate) fn open(&self) {
+        *self.closed_for.lock().unwrap() = None;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self, path: &str) {
+        let closed = self.closed_for.lock().unwrap();
+        let is_closed = |closed: &mut Option<String>| {
+            closed.as_ref().is_some_and(|start| path.starts_with(start))
+        };
+        drop(self.opened.wait_while(closed, is_closed).unwrap());
+    }
 }
 
 pub(crate) fn problem(status: u16, code: &str) -> Response {
@@ -82,15 +112,25 @@ impl Container {
             requests: Vec::new(),
         }));
         let (feed, managed) = (packages.clone(), Arc::clone(&manager));
+        let (gate, downloads) = (Arc::new(Gate::default()), Arc::new(AtomicUsize::new(0)));
+        let (closed, counted) = (Arc::clone(&gate), Arc::clone(&downloads));
         let server = Server::start(move |request| {
-            feed.answer(request)
-                .unwrap_or_else(|| answer(&mut managed.lock().unwrap(), request))
+            let Some(response) = feed.answer(request) else {
+                return answer(&mut managed.lock().unwrap(), request);
+            };
+            if request.path.starts_with("/flat/") {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+            closed.pass(&request.path);
+            response
         });
         let url = server.url();
         let container = Self {
             directory,
             packages,
             manager,
+            gate,
+            downloads,
             server: Some(server),
             url,
             launcher: None,
@@ -124,6 +164,18 @@ impl Container {
         } else {
             container.join(name)
         }
+    }
+
+    /// Returns the packages in the content store.
+    pub(crate) fn stored(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path("store")).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "nupkg")
+            })
+            .collect()
     }
 
     /// Returns a path beside the container directory.
@@ -168,6 +220,11 @@ impl Container {
 
     pub(crate) fn answer(&self, response: Response) {
         self.manager.lock().unwrap().answer = response;
+    }
+
+    /// Returns how often a package was asked for.
+    pub(crate) fn downloads(&self) -> usize {
+        self.downloads.load(Ordering::SeqCst)
     }
 
     /// Takes manager and feed away; their port refuses connections then.

@@ -10,5 +10,7 @@ mod feed;
 mod next;
 mod process;
 #[path = "../../../klusterkite-install/tests/it/server.rs"]
+#[expect(dead_code, reason = "shared with the tests of klusterkite-install")]
 mod server;
 mod start;
+mod store;

@@ -280,9 +280,9 @@ fn old_releases_and_packages_go_when_a_new_one_is_ready() {
         container.stop_with_next(&container.release(configuration, ""));
         container.wait_for_ready(usize::try_from(configuration).unwrap());
     }
-    let count = |name: &str| fs::read_dir(container.path(name)).unwrap().count();
+    let releases = || fs::read_dir(container.path("releases")).unwrap().count();
     container.wait_for("tidiness", || {
-        (count("releases") == 1 && count("store") == 1).then_some(())
+        (releases() == 1 && container.stored().len() == 1).then_some(())
     });
     assert_eq!(container.current(), "4");
     container.stop();

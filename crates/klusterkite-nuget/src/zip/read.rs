@@ -47,6 +47,13 @@ impl<R> Archive<R> {
     pub(crate) fn into_inner(self) -> R {
         self.reader
     }
+
+    pub(crate) fn detach(self) -> Archive<()> {
+        Archive {
+            reader: (),
+            entries: self.entries,
+        }
+    }
 }
 
 /// The buffers and the state of decompression with which files are unpacked one after another:
@@ -102,7 +109,7 @@ impl Unpacker {
     ) -> Result<(), Error> {
         let mut left = sink.entry.packed_size;
         while left > 0 {
-            let count = read_some(reader, &mut self.output, left)?;
+            let count = read_full(reader, &mut self.output, left)?;
             if count == 0 {
                 return Err(refused(sink.entry, "it is truncated"));
             }
@@ -123,7 +130,7 @@ impl Unpacker {
         let (mut start, mut end, mut filled) = (0, 0, 0);
         loop {
             if start == end && left > 0 {
-                (start, end) = (0, read_some(reader, &mut self.input, left)?);
+                (start, end) = (0, read_full(reader, &mut self.input, left)?);
                 if end == 0 {
                     return Err(refused(sink.entry, CORRUPT));
                 }
@@ -197,15 +204,19 @@ fn refused(entry: &Entry, reason: &'static str) -> Error {
     }
 }
 
-/// Reads at most `left` bytes; 0 at the end.
-fn read_some<R: Read>(reader: &mut R, buffer: &mut [u8], left: u64) -> Result<usize, Error> {
+/// Fills the buffer, with at most `left` bytes; returns fewer at the end.
+fn read_full<R: Read>(reader: &mut R, buffer: &mut [u8], left: u64) -> Result<usize, Error> {
     let wanted = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-    loop {
-        match reader.read(&mut buffer[..wanted]) {
+    let mut filled = 0;
+    while filled < wanted {
+        match reader.read(&mut buffer[filled..wanted]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result.map_err(Error::Read),
+            Err(error) => return Err(Error::Read(error)),
         }
     }
+    Ok(filled)
 }
 
 /// Positions the reader at an entry's data.
