@@ -16,26 +16,38 @@ use crate::Error;
 /// What the bytes of a file are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// A package, `blobs/<hash>.nupkg`.
+    /// A package that was pushed here, `blobs/<hash>.nupkg`.
     Package,
+    /// A package that was fetched from another feed, `upstream/<hash>.nupkg`.
+    Upstream,
     /// The symbols of a package, `symbols/<hash>.snupkg`.
     Symbols,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 2] = [Self::Package, Self::Symbols];
+    pub(crate) const ALL: [Self; 3] = [Self::Package, Self::Upstream, Self::Symbols];
+
+    /// Returns the kind of a package's bytes.
+    pub(crate) fn of_package(is_upstream: bool) -> Self {
+        if is_upstream {
+            Self::Upstream
+        } else {
+            Self::Package
+        }
+    }
 
     /// Returns the kind's name in the index.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Package => "package",
+            Self::Upstream => "upstream",
             Self::Symbols => "symbols",
         }
     }
 
     fn suffix(self) -> &'static str {
         match self {
-            Self::Package => ".nupkg",
+            Self::Package | Self::Upstream => ".nupkg",
             Self::Symbols => ".snupkg",
         }
     }
@@ -49,6 +61,7 @@ const RESERVE_BYTES: u64 = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Blobs {
     packages: PathBuf,
+    upstream: PathBuf,
     symbols: PathBuf,
     incoming: PathBuf,
     reserve: PathBuf,
@@ -61,9 +74,10 @@ impl Blobs {
     /// Opens the directories and removes what interrupted uploads left.
     pub(crate) fn open(directory: &Path, free_bytes_min: u64) -> Result<Self, Error> {
         let packages = directory.join("blobs");
+        let upstream = directory.join("upstream");
         let symbols = directory.join("symbols");
         let incoming = directory.join("incoming");
-        for path in [&packages, &symbols, &incoming] {
+        for path in [&packages, &upstream, &symbols, &incoming] {
             fs::create_dir_all(path).map_err(Error::file("create directory", path))?;
         }
         for entry in fs::read_dir(&incoming).map_err(Error::file("list", &incoming))? {
@@ -73,6 +87,7 @@ impl Blobs {
         sync_directory(directory)?;
         let blobs = Self {
             packages,
+            upstream,
             symbols,
             incoming,
             reserve: directory.join("reserve"),
@@ -113,6 +128,7 @@ impl Blobs {
     fn folder(&self, kind: Kind) -> &Path {
         match kind {
             Kind::Package => &self.packages,
+            Kind::Upstream => &self.upstream,
             Kind::Symbols => &self.symbols,
         }
     }

@@ -1,9 +1,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use klusterkite_nuget::{PackageId, Version};
 
 use crate::keys::Scope;
+use crate::upstream::Failure;
 
 /// What went wrong, and on which object.
 #[derive(Debug, thiserror::Error)]
@@ -237,6 +239,35 @@ pub enum Error {
         /// The package's version.
         version: Version,
     },
+    /// An upstream that might have the package does not answer.
+    #[error("upstream `{upstream}` does not answer")]
+    UpstreamAway {
+        /// The upstream's name.
+        upstream: String,
+        /// What happened.
+        source: Failure,
+    },
+    /// An upstream has the package, but it cannot be used.
+    #[error("package `{id}` `{version}` of upstream `{upstream}` is refused")]
+    UpstreamPackage {
+        /// The upstream's name.
+        upstream: String,
+        /// The package's id.
+        id: PackageId,
+        /// The package's version.
+        version: Version,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// What was fetched is not what was asked for.
+    #[error("it is {found}")]
+    OtherPackage {
+        /// What it is.
+        found: String,
+    },
+    /// An error that several requests get.
+    #[error(transparent)]
+    Shared(Arc<Error>),
     /// A cluster needs the version.
     #[error(
         "package `{id}` `{version}` is pinned by {clusters}; make the configurations that use it obsolete first"
@@ -277,6 +308,7 @@ impl Error {
     pub(crate) fn is_storage_full(&self) -> bool {
         match self {
             Self::DiskFull { .. } => true,
+            Self::Shared(error) => error.is_storage_full(),
             Self::File { source, .. } => is_full(source),
             Self::Index {
                 source: sqlx::Error::Database(error),

@@ -1,5 +1,6 @@
 //! The feed itself: bytes on disk and their index, changed together.
 
+mod everywhere;
 mod symbols;
 
 use std::collections::BTreeSet;
@@ -20,8 +21,9 @@ use crate::error::chain;
 use crate::index::{Index, NewPackage};
 use crate::keys::{Key, Keys};
 use crate::settings::Settings;
+use crate::upstream::Upstreams;
 
-pub(crate) use symbols::check_symbols;
+pub(crate) use symbols::{check_symbols, is_symbols};
 
 /// Packages that are checked at the same time: each takes one core and some megabytes.
 const CHECKS_MAX: usize = 4;
@@ -36,6 +38,7 @@ pub struct Feed {
     /// Whether clients speak TLS to this process.
     pub(crate) is_secure: bool,
     pub(crate) package_bytes_max: u64,
+    pub(crate) upstreams: Upstreams,
     limits: Limits,
     /// Held while bytes and rows change together.
     pub(crate) writing: Mutex<()>,
@@ -59,8 +62,12 @@ impl Feed {
         let lock = lock(&directory)?;
         let blobs = Blobs::open(&directory, settings.free_bytes_min)?;
         let index_path = index_path(&directory);
-        if !index_path.exists() && !blobs.list(Kind::Package)?.is_empty() {
-            return Err(Error::IndexMissing { directory });
+        if !index_path.exists() {
+            for kind in Kind::ALL {
+                if !blobs.list(kind)?.is_empty() {
+                    return Err(Error::IndexMissing { directory });
+                }
+            }
         }
         let index = Index::open(&index_path).await?;
         let feed = Self {
@@ -70,6 +77,7 @@ impl Feed {
             public_url: settings.public_url,
             is_secure: settings.tls.is_some(),
             package_bytes_max: settings.package_bytes_max,
+            upstreams: Upstreams::new(settings.upstream),
             limits: settings.limits,
             writing: Mutex::new(()),
             changes: AtomicU64::new(0),
@@ -126,21 +134,32 @@ impl Feed {
         let (received, package) = self.inspect(received).await?;
         let (id, version) = (package.nuspec.id.clone(), package.nuspec.version.clone());
         key.check_id(&id)?;
-        if symbols::is_symbols(&package) {
+        if is_symbols(&package) {
             return Err(Error::SymbolsAsPackage { id, version });
         }
 
-        let _writing = self.writing.lock().await;
-        self.index
-            .check_new(&id, &version, &received.sha512)
-            .await?;
-        self.list(Kind::Package, received, self.index.insert(&package))
-            .await?;
+        self.store(received, &package).await?;
         Ok((id, version))
     }
 
+    /// Keeps a package that was checked, unless its version is or was there.
+    pub(crate) async fn store(
+        &self,
+        received: Received,
+        package: &NewPackage,
+    ) -> Result<(), Error> {
+        let (id, version) = (&package.nuspec.id, &package.nuspec.version);
+        let _writing = self.writing.lock().await;
+        self.index.check_new(id, version, &received.sha512).await?;
+        self.list(package.kind(), received, self.index.insert(package))
+            .await
+    }
+
     /// Reads a received package whole.
-    async fn inspect(&self, received: Received) -> Result<(Received, NewPackage), Error> {
+    pub(crate) async fn inspect(
+        &self,
+        received: Received,
+    ) -> Result<(Received, NewPackage), Error> {
         let _turn = self
             .checks
             .acquire()
@@ -226,16 +245,21 @@ impl Feed {
     ) -> Result<(), Error> {
         key.check_id(id)?;
         let _writing = self.writing.lock().await;
-        self.remove(id, version).await
+        self.remove(id, version, true).await
     }
 
     /// Removes a version with its bytes and symbols, unless a cluster pins it; must be called
     /// while `writing` is held.
-    pub(crate) async fn remove(&self, id: &PackageId, version: &Version) -> Result<(), Error> {
-        let mut removed = self.index.purge(id, version).await;
+    pub(crate) async fn remove(
+        &self,
+        id: &PackageId,
+        version: &Version,
+        by_hand: bool,
+    ) -> Result<(), Error> {
+        let mut removed = self.index.purge(id, version, by_hand).await;
         // On a full disk there is room for nothing but for making room.
         if removed.as_ref().is_err_and(Error::is_storage_full) && self.blobs.reserve_release() {
-            removed = self.index.purge(id, version).await;
+            removed = self.index.purge(id, version, by_hand).await;
         }
         let removed = removed?;
         if removed.is_empty() {
@@ -335,6 +359,8 @@ pub(crate) fn inspect(
         nuspec,
         manifest,
         files,
+        listed: true,
+        upstream: None,
     })
 }
 
@@ -361,6 +387,7 @@ mod tests {
             connections_max: 1,
             free_bytes_min: 0,
             retention: None,
+            upstream: Vec::new(),
         };
         Feed::open(settings).await.unwrap()
     }
@@ -453,7 +480,7 @@ mod tests {
             feed.publish(received(&feed, &bytes).await, &key())
                 .await
                 .unwrap();
-            let removed = feed.index.purge(&id, &version).await.unwrap();
+            let removed = feed.index.purge(&id, &version, true).await.unwrap();
             if steps >= 2 {
                 feed.blobs.remove(Kind::Package, &removed[0].1).unwrap();
             }

@@ -10,6 +10,7 @@ mod row;
 mod schema;
 mod search;
 mod symbols;
+mod upstream;
 
 use std::path::Path;
 
@@ -155,21 +156,25 @@ impl Index {
         Ok(versions.iter().map(Version::lower).collect())
     }
 
-    /// Returns the hash and size of a package's bytes.
+    /// Returns where a package's bytes are.
     pub(crate) async fn blob(
         &self,
         id: &PackageId,
         version: &Version,
-    ) -> Result<Option<Sha512Hash>, Error> {
-        let hex: Option<String> = sqlx::query_scalar(
-            "SELECT sha512 FROM packages WHERE id_lower = $1 AND version_lower = $2",
+    ) -> Result<Option<(Kind, Sha512Hash)>, Error> {
+        let found: Option<(String, bool)> = sqlx::query_as(
+            "SELECT sha512, upstream IS NOT NULL FROM packages
+             WHERE id_lower = $1 AND version_lower = $2",
         )
         .bind(id.lower())
         .bind(version.lower())
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::index("read"))?;
-        hex.as_deref().map(parse_hash).transpose()
+        let Some((hex, is_upstream)) = found else {
+            return Ok(None);
+        };
+        Ok(Some((Kind::of_package(is_upstream), parse_hash(&hex)?)))
     }
 
     /// Returns a package's nuspec as it is in the package.
@@ -195,21 +200,25 @@ impl Index {
         let Some(package) = self.package(id, version).await? else {
             return Ok(None);
         };
-        let found: Option<(String, Option<String>)> = sqlx::query_as(
-            "SELECT files, manifest FROM packages WHERE id_lower = $1 AND version_lower = $2",
+        let found: Option<(String, Option<String>, String, i64)> = sqlx::query_as(
+            "SELECT files, manifest, sha512, size FROM packages
+             WHERE id_lower = $1 AND version_lower = $2",
         )
         .bind(id.lower())
         .bind(version.lower())
         .fetch_optional(&self.pool)
         .await
         .map_err(Error::index("read"))?;
-        let Some((files, manifest)) = found else {
+        let Some((files, manifest, hex, size)) = found else {
             return Ok(None);
         };
-        let files: Vec<FileFacts> = serde_json::from_str(&files).map_err(|_| Error::Row {
+        let unreadable = || Error::Row {
             object: id.to_string(),
-        })?;
-        Ok(Some(package.into_facts(files, manifest)))
+        };
+        let files: Vec<FileFacts> = serde_json::from_str(&files).map_err(|_| unreadable())?;
+        let size = u64::try_from(size).map_err(|_| unreadable())?;
+        let sha512 = parse_hash(&hex)?;
+        Ok(Some(package.into_facts(sha512, size, files, manifest)))
     }
 
     /// Announces that the bytes of a hash are about to appear.
@@ -245,20 +254,19 @@ impl Index {
                 .fetch_all(&self.pool)
                 .await
                 .map_err(Error::index("read"))?;
-        let blobs = rows.iter().map(|(kind, hex)| {
-            let kind = Kind::ALL.into_iter().find(|known| known.as_str() == kind);
-            let unknown = || Error::Row {
-                object: hex.clone(),
-            };
-            Ok((kind.ok_or_else(unknown)?, parse_hash(hex)?))
-        });
+        let blobs = rows
+            .iter()
+            .map(|(kind, hex)| Ok((parse_kind(kind)?, parse_hash(hex)?)));
         blobs.collect()
     }
 
     /// Lists the hashes of all packages or symbols, in order.
     pub(crate) async fn all_hashes(&self, kind: Kind) -> Result<Vec<Sha512Hash>, Error> {
         let sql = match kind {
-            Kind::Package => "SELECT sha512 FROM packages ORDER BY sha512",
+            Kind::Package => "SELECT sha512 FROM packages WHERE upstream IS NULL ORDER BY sha512",
+            Kind::Upstream => {
+                "SELECT sha512 FROM packages WHERE upstream IS NOT NULL ORDER BY sha512"
+            }
             Kind::Symbols => "SELECT sha512 FROM symbols ORDER BY sha512",
         };
         let texts: Vec<String> = sqlx::query_scalar(sql)
@@ -304,7 +312,7 @@ impl Index {
         let mut transaction = self.begin().await?;
         package.insert(&mut transaction).await.map_err(failed())?;
         for sql in [
-            "DELETE FROM undecided WHERE kind = 'package' AND sha512 = $1",
+            "DELETE FROM undecided WHERE kind <> 'symbols' AND sha512 = $1",
             "DELETE FROM purged WHERE sha512 = $1",
         ] {
             sqlx::query(sql)
@@ -337,10 +345,13 @@ impl Index {
 
     /// Removes a version that no cluster pins, with its symbols, and remembers the hashes; returns
     /// them, whose bytes are undecided from then on. Nothing if there is no such version.
+    ///
+    /// A version that went `by_hand` is not fetched from another feed again.
     pub(crate) async fn purge(
         &self,
         id: &PackageId,
         version: &Version,
+        by_hand: bool,
     ) -> Result<Vec<(Kind, Sha512Hash)>, Error> {
         let failed = || Error::index("purge a package in");
         let mut transaction = self.begin().await?;
@@ -366,44 +377,45 @@ impl Index {
         }
         let mut blobs = Vec::new();
         // What is remembered first is what the removal then returns.
-        for (kind, remember, remove) in [
+        for (remember, remove) in [
             (
-                Kind::Package,
-                "INSERT OR REPLACE INTO purged (id_lower, version_lower, sha512, upstream)
-                 SELECT id_lower, version_lower, sha512, upstream FROM packages
+                "INSERT OR REPLACE INTO purged (id_lower, version_lower, sha512, upstream, by_hand)
+                 SELECT id_lower, version_lower, sha512, upstream, $3 FROM packages
                  WHERE id_lower = $1 AND version_lower = $2",
-                "DELETE FROM packages WHERE id_lower = $1 AND version_lower = $2 RETURNING sha512",
+                "DELETE FROM packages WHERE id_lower = $1 AND version_lower = $2
+                 RETURNING sha512, iif(upstream IS NULL, 'package', 'upstream')",
             ),
             (
-                Kind::Symbols,
                 "INSERT OR REPLACE INTO symbols_purged (id_lower, version_lower, sha512)
                  SELECT id_lower, version_lower, sha512 FROM symbols
-                 WHERE id_lower = $1 AND version_lower = $2",
-                "DELETE FROM symbols WHERE id_lower = $1 AND version_lower = $2 RETURNING sha512",
+                 WHERE id_lower = $1 AND version_lower = $2 AND $3 IN (0, 1)",
+                "DELETE FROM symbols WHERE id_lower = $1 AND version_lower = $2
+                 RETURNING sha512, 'symbols'",
             ),
         ] {
             sqlx::query(remember)
                 .bind(id.lower())
                 .bind(version.lower())
+                .bind(i64::from(by_hand))
                 .execute(&mut *transaction)
                 .await
                 .map_err(failed())?;
-            let removed: Option<String> = sqlx::query_scalar(remove)
+            let removed: Option<(String, String)> = sqlx::query_as(remove)
                 .bind(id.lower())
                 .bind(version.lower())
                 .fetch_optional(&mut *transaction)
                 .await
                 .map_err(failed())?;
-            if let Some(hex) = removed {
+            if let Some((hex, kind)) = removed {
                 sqlx::query(
                     "INSERT INTO undecided (kind, sha512) VALUES ($1, $2) ON CONFLICT DO NOTHING",
                 )
-                .bind(kind.as_str())
+                .bind(&kind)
                 .bind(&hex)
                 .execute(&mut *transaction)
                 .await
                 .map_err(failed())?;
-                blobs.push((kind, parse_hash(&hex)?));
+                blobs.push((parse_kind(&kind)?, parse_hash(&hex)?));
             }
         }
         commit(transaction).await?;
@@ -413,7 +425,7 @@ impl Index {
     /// Removes the row of a package or of symbols whose bytes are lost.
     pub(crate) async fn remove(&self, kind: Kind, hash: &Sha512Hash) -> Result<(), Error> {
         let sql = match kind {
-            Kind::Package => "DELETE FROM packages WHERE sha512 = $1",
+            Kind::Package | Kind::Upstream => "DELETE FROM packages WHERE sha512 = $1",
             Kind::Symbols => "DELETE FROM symbols WHERE sha512 = $1",
         };
         sqlx::query(sql)
@@ -460,5 +472,12 @@ async fn commit(transaction: Transaction<'static, Sqlite>) -> Result<(), Error> 
 fn parse_hash(hex: &str) -> Result<Sha512Hash, Error> {
     Sha512Hash::from_hex(hex).map_err(|_| Error::Row {
         object: hex.to_owned(),
+    })
+}
+
+fn parse_kind(text: &str) -> Result<Kind, Error> {
+    let kind = Kind::ALL.into_iter().find(|known| known.as_str() == text);
+    kind.ok_or_else(|| Error::Row {
+        object: text.to_owned(),
     })
 }

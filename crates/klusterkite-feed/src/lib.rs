@@ -15,6 +15,7 @@ mod retain;
 mod retention;
 mod serve;
 mod settings;
+mod upstream;
 
 pub use error::Error;
 pub use feed::Feed;
@@ -25,3 +26,4 @@ pub use program::run;
 pub use retention::{Origin, Retention, Rule};
 pub use serve::serve;
 pub use settings::Settings;
+pub use upstream::{Failure, Policy, Remote, UpstreamSettings};

@@ -106,7 +106,7 @@ pub async fn reindex(directory: &Path) -> Result<Report, Error> {
 async fn relist(index: &Index, kind: Kind, package: &NewPackage) -> Result<String, Error> {
     let (id, version) = (&package.nuspec.id, &package.nuspec.version);
     match kind {
-        Kind::Package => {
+        Kind::Package | Kind::Upstream => {
             index.insert(package).await?;
             Ok(format!("listed package `{id}` `{version}`"))
         }
@@ -153,9 +153,14 @@ fn read(path: &Path, kind: Kind, hash: &Sha512Hash) -> Result<NewPackage, Error>
     }
     let metadata = file.metadata().map_err(Error::file("read", path))?;
     let published = metadata.modified().unwrap_or_else(|_| SystemTime::now());
-    let package = inspect(file, found, size, published, &UNLIMITED)?;
+    let mut package = inspect(file, found, size, published, &UNLIMITED)?;
     match kind {
         Kind::Package => Ok(package),
+        Kind::Upstream => {
+            // Which one it was stood in the index only.
+            package.upstream = Some("upstream".to_owned());
+            Ok(package)
+        }
         Kind::Symbols => check_symbols(package),
     }
 }

@@ -42,7 +42,7 @@ impl Feed {
                 if self.changes.load(Ordering::SeqCst) != decided_on {
                     continue 'decide;
                 }
-                match self.remove(&decision.id, &decision.version).await {
+                match self.remove(&decision.id, &decision.version, false).await {
                     Ok(()) => {}
                     // Purged by somebody since.
                     Err(Error::NotFound { .. }) => continue,

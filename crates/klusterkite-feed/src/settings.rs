@@ -1,6 +1,7 @@
 //! The settings file.
 
 mod retention;
+mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -15,7 +16,9 @@ use serde::Deserialize;
 use crate::Error;
 use crate::keys::{Key, Keys, Scope};
 use crate::retention::Retention;
+use crate::upstream::UpstreamSettings;
 use retention::RetentionWritten;
+use upstream::UpstreamWritten;
 
 /// Largest file of settings or with a key, in bytes: a thousand keys with their scopes need a tenth of it.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -50,6 +53,8 @@ pub struct Settings {
     pub free_bytes_min: u64,
     /// Which versions are removed, and when.
     pub retention: Option<Retention>,
+    /// Other feeds whose packages this one looks for and keeps.
+    pub upstream: Vec<UpstreamSettings>,
 }
 
 /// Files (PEM) that make a feed speak HTTPS; they are read again when they change.
@@ -77,6 +82,8 @@ struct Written {
     #[serde(default)]
     limits: LimitsWritten,
     retention: Option<RetentionWritten>,
+    #[serde(default)]
+    upstream: Vec<UpstreamWritten>,
 }
 
 #[derive(Deserialize)]
@@ -185,6 +192,7 @@ impl Written {
             },
             connections_max: limits.connections,
             free_bytes_min: limits.free_bytes,
+            upstream: upstream::build(self.upstream, base)?,
             retention: self.retention.map(RetentionWritten::build).transpose()?,
         })
     }
@@ -195,7 +203,7 @@ impl KeyWritten {
         let at = |member: &str| format!("keys[{index}].{member}");
         let secret = match (self.key, self.key_file) {
             (Some(key), None) => key,
-            (None, Some(path)) => read_key(&base.join(path), &at("keyFile"))?,
+            (None, Some(path)) => read_credential(&base.join(path), &at("keyFile"))?,
             _ => return Err(refused(&at("key"), "write either `key` or `keyFile`")),
         };
         if secret.reveal().chars().count() < KEY_CHARS_MIN {
@@ -232,9 +240,9 @@ fn read_text(path: &Path) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Reads a key: the credential file that clients of the feed use (`{"apiKey": "…"}`), or the bare
+/// Reads a key or password: the credential file that clients of the feed use (`{"apiKey": "…"}`), or the bare
 /// key.
-fn read_key(path: &Path, setting: &str) -> Result<Secret, Error> {
+fn read_credential(path: &Path, setting: &str) -> Result<Secret, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Credential {
@@ -354,6 +362,18 @@ mod tests {
                 "limits.connections",
             ),
             (key("scopes = [read]"), "keys[0].key"),
+            (
+                "listen = a, directory = b, anonymousRead = true, upstream = [{url = feed}]".to_owned(),
+                "upstream[0].url",
+            ),
+            (
+                "listen = a, directory = b, anonymousRead = true, upstream = [{url = \"http://a/\"}, {url = \"http://a/b\"}]".to_owned(),
+                "upstream[1].name",
+            ),
+            (
+                "listen = a, directory = b, anonymousRead = true, upstream = [{url = \"http://a/\", credentialFile = none}]".to_owned(),
+                "none",
+            ),
             (
                 "listen = a, directory = b, anonymousRead = true, retention.rules = [{keepListed = true}]".to_owned(),
                 "retention.rules[0]",

@@ -33,7 +33,7 @@ impl Feed {
 }
 
 /// Tells whether a package says that it holds symbols.
-pub(super) fn is_symbols(package: &NewPackage) -> bool {
+pub(crate) fn is_symbols(package: &NewPackage) -> bool {
     let types = &package.nuspec.package_types;
     types
         .iter()

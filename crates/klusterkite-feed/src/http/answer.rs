@@ -59,8 +59,11 @@ impl From<Error> for Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let request_id = next_request_id();
-        let (status, _) = status(&self.0);
-        if status.is_server_error() {
+        let (status, code) = status(&self.0);
+        if code == "upstreamAway" {
+            // Said once when it goes away; not for each request.
+            tracing::debug!(request_id, reason = chain(&self.0), "request failed");
+        } else if status.is_server_error() {
             tracing::error!(request_id, error = chain(&self.0), "request failed");
         } else if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND) {
             // NuGet clients ask for everything without a key first, and for what may not be there.
@@ -91,6 +94,9 @@ impl IntoResponse for Refusal {
             }
             StatusCode::INSUFFICIENT_STORAGE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
             }
             _ => {}
         }

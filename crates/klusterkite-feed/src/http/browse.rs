@@ -74,7 +74,6 @@ pub(super) async fn registration_leaf(
 ) -> Result<Json<RegistrationLeaf>, Refusal> {
     let (id, version) = (parse_id(&id)?, parse_document(&leaf)?);
     let package = feed
-        .index
         .package(&id, &version)
         .await?
         .ok_or_else(|| not_found(&id, &version))?;
@@ -91,7 +90,7 @@ pub(super) async fn registration_leaf(
 
 /// All versions of a package, at least one.
 async fn packages(feed: &Feed, id: &PackageId) -> Result<Vec<PackageRow>, Error> {
-    let packages = feed.index.packages(id).await?;
+    let packages = feed.packages(id).await?;
     if packages.is_empty() {
         return Err(Error::NotFound {
             what: format!("package `{id}`"),
@@ -161,12 +160,60 @@ pub(super) async fn search(
 ) -> Result<Json<SearchAnswer>, Refusal> {
     let query = parse_query(&parameters, Query::parse)?;
     let links = Links::new(&feed, &headers);
-    let (total_hits, found) = feed.index.search(&query).await?;
-    let data = found
+    let found = feed.search(&query, &upstream_query(&parameters)).await?;
+    let here = found
+        .here
         .iter()
-        .filter_map(|packages| hit(&links, packages))
-        .collect();
-    Ok(Json(SearchAnswer { total_hits, data }))
+        .filter_map(|packages| hit(&links, packages));
+    let elsewhere = found.elsewhere.into_iter();
+    let elsewhere = elsewhere.map(|hit| relinked(&links, hit));
+    Ok(Json(SearchAnswer {
+        total_hits: found.total,
+        data: here.chain(elsewhere).collect(),
+    }))
+}
+
+/// Makes the addresses of another feed's answer ours.
+fn relinked(links: &Links, mut hit: SearchHit) -> SearchHit {
+    for version in &mut hit.versions {
+        version.id = links.registration_leaf(&hit.id, &version.version);
+    }
+    hit.url = links.registration(&hit.id);
+    hit.registration = links.registration(&hit.id);
+    hit
+}
+
+/// Writes a search anew for other feeds, without its page.
+fn upstream_query(parameters: &BTreeMap<String, String>) -> String {
+    let mut query = format!(
+        "q={}",
+        encoded(parameter(parameters, "q").unwrap_or_default())
+    );
+    for name in ["prerelease", "semVerLevel", "packageType"] {
+        if let Some(value) = parameter(parameters, name) {
+            query.push('&');
+            query.push_str(name);
+            query.push('=');
+            query.push_str(&encoded(value));
+        }
+    }
+    query
+}
+
+/// Encodes a text as a value of a query.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                encoded.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+            }
+        }
+    }
+    encoded
 }
 
 fn hit(links: &Links, packages: &[PackageRow]) -> Option<SearchHit> {
@@ -225,7 +272,7 @@ pub(super) async fn autocomplete(
     let query = parse_query(&parameters, Query::parse_id_parts)?;
     if let Some(id) = parameter(&parameters, "id") {
         let mut packages = match id.parse() {
-            Ok(id) => feed.index.packages(&id).await?,
+            Ok(id) => feed.packages(&id).await?,
             Err(_) => Vec::new(),
         };
         packages.retain(|package| query.shows(package));
@@ -236,13 +283,15 @@ pub(super) async fn autocomplete(
         };
         return Ok(Json(completion).into_response());
     }
-    let (total, found) = feed.index.search(&query).await?;
-    let ids = found
+    let found = feed.search(&query, &upstream_query(&parameters)).await?;
+    let here = found
+        .here
         .iter()
         .filter_map(|packages| Some(packages.last()?.id.to_string()));
+    let elsewhere = found.elsewhere.iter().map(|hit| hit.id.to_string());
     let completion = Completion {
-        total_hits: Some(total),
-        data: ids.collect(),
+        total_hits: Some(found.total),
+        data: here.chain(elsewhere).collect(),
     };
     Ok(Json(completion).into_response())
 }

@@ -37,7 +37,7 @@ pub(super) async fn versions(
     Path(id): Path<String>,
 ) -> Result<Json<FlatVersions>, Refusal> {
     let id = parse_id(&id)?;
-    let versions = feed.index.versions(&id).await?;
+    let versions = feed.versions(&id).await?;
     if versions.is_empty() {
         return Err(Error::NotFound {
             what: format!("package `{id}`"),
@@ -53,6 +53,7 @@ pub(super) async fn facts(
     Path((id, file)): Path<(String, String)>,
 ) -> Result<Json<PackageFacts>, Refusal> {
     let (id, version) = (parse_id(&id)?, parse_document(&file)?);
+    feed.find(&id, &version).await?;
     let facts = feed.index.facts(&id, &version).await?;
     facts
         .map(Json)
@@ -68,6 +69,7 @@ pub(super) async fn file(
     let (id, version) = (parse_id(&id)?, parse_version(&version)?);
     let file = file.to_ascii_lowercase();
     if file == format!("{}.nuspec", id.lower()) {
+        feed.find(&id, &version).await?;
         let nuspec = feed
             .index
             .nuspec(&id, &version)
@@ -91,21 +93,22 @@ pub(super) async fn file(
 
 /// Returns the bytes of a package or of its symbols.
 async fn blob(
-    feed: &Feed,
+    feed: &Arc<Feed>,
     kind: Kind,
     id: &PackageId,
     version: &Version,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
     let (found, absent) = match kind {
-        Kind::Package => (feed.index.blob(id, version).await?, not_found(id, version)),
+        Kind::Package | Kind::Upstream => (feed.find(id, version).await?, not_found(id, version)),
         Kind::Symbols => {
             let what = format!("symbols of package `{id}` `{version}`");
             let absent = Error::NotFound { what };
-            (feed.index.symbols(id, version).await?, absent)
+            let hash = feed.index.symbols(id, version).await?;
+            (hash.map(|hash| (Kind::Symbols, hash)), absent)
         }
     };
-    let Some(hash) = found else {
+    let Some((kind, hash)) = found else {
         return Err(absent.into());
     };
     let path = feed.blobs.path(kind, &hash);

@@ -12,6 +12,9 @@ pub(super) fn status(error: &Error) -> (StatusCode, &'static str) {
         return (StatusCode::INSUFFICIENT_STORAGE, "storageFull");
     }
     match error {
+        Error::Shared(error) => status(error),
+        Error::UpstreamAway { .. } => (StatusCode::SERVICE_UNAVAILABLE, "upstreamAway"),
+        Error::UpstreamPackage { .. } => (StatusCode::BAD_GATEWAY, "upstreamPackage"),
         Error::KeyUnknown => (StatusCode::UNAUTHORIZED, "keyUnknown"),
         Error::ScopeMissing { .. } => (StatusCode::FORBIDDEN, "scopeMissing"),
         Error::PrefixRequired { .. } => (StatusCode::FORBIDDEN, "prefixRequired"),

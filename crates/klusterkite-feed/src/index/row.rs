@@ -2,29 +2,29 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use klusterkite_nuget::v3::{DependencyGroup, FileFacts, PackageFacts};
-use klusterkite_nuget::{License, Nuspec, PackageId, Sha512Hash, Version};
+use klusterkite_nuget::v3::{CatalogEntry, Dependency, DependencyGroup, FileFacts, PackageFacts};
+use klusterkite_nuget::{License, Nuspec, PackageId, Sha512Hash, Version, VersionRange};
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
-use super::parse_hash;
 use crate::Error;
+use crate::blobs::Kind;
 
 pub(super) const SELECT_BY_ID: &str = "
-SELECT id, version, sha512, size, listed, published, prerelease, semver2, metadata
+SELECT id, version, listed, published, prerelease, semver2, metadata
 FROM packages WHERE id_lower = $1";
 
 pub(super) const SELECT_BY_VERSION: &str = "
-SELECT id, version, sha512, size, listed, published, prerelease, semver2, metadata
+SELECT id, version, listed, published, prerelease, semver2, metadata
 FROM packages WHERE id_lower = $1 AND version_lower = $2";
 
 const INSERT: &str = "
 INSERT INTO packages (id_lower, version_lower, id, version, sha512, size, listed, published, prerelease,
     semver2, metadata, nuspec, manifest, files, title_lower, tags_lower, authors_lower, owners_lower,
-    description_lower, types_lower)
-VALUES ($1, $2, $3, $4, $5, $6, 1, strftime('%Y-%m-%dT%H:%M:%fZ', $7, 'unixepoch'), $8, $9, $10, $11, $12, $13,
-    $14, $15, $16, $17, $18, $19)";
+    description_lower, types_lower, upstream)
+VALUES ($1, $2, $3, $4, $5, $6, $20, strftime('%Y-%m-%dT%H:%M:%fZ', $7, 'unixepoch'), $8, $9, $10, $11, $12, $13,
+    $14, $15, $16, $17, $18, $19, $21)";
 
 /// What the protocol's documents show of a nuspec.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,8 +90,6 @@ impl From<&Nuspec> for Metadata {
 pub(crate) struct PackageRow {
     pub(crate) id: PackageId,
     pub(crate) version: Version,
-    pub(crate) sha512: Sha512Hash,
-    pub(crate) size: u64,
     pub(crate) listed: bool,
     /// RFC 3339.
     pub(crate) published: String,
@@ -110,8 +108,6 @@ impl PackageRow {
         let unreadable = || Error::Row { object: id.clone() };
         Ok(Self {
             version: text("version")?.parse().map_err(|_| unreadable())?,
-            sha512: parse_hash(&text("sha512")?)?,
-            size: u64::try_from(number("size")?).map_err(|_| unreadable())?,
             listed: number("listed")? != 0,
             published: text("published")?,
             prerelease: number("prerelease")? != 0,
@@ -123,14 +119,16 @@ impl PackageRow {
 
     pub(super) fn into_facts(
         self,
+        sha512: Sha512Hash,
+        size: u64,
         files: Vec<FileFacts>,
         manifest: Option<String>,
     ) -> PackageFacts {
         PackageFacts {
             id: self.id,
             version: self.version,
-            sha512: self.sha512,
-            size: self.size,
+            sha512,
+            size,
             listed: self.listed,
             published: self.published,
             authors: self.metadata.authors,
@@ -140,6 +138,44 @@ impl PackageRow {
             dependency_groups: self.metadata.dependency_groups,
             files,
             manifest,
+        }
+    }
+}
+
+impl From<CatalogEntry> for PackageRow {
+    /// Makes a row of what another feed says about a version.
+    fn from(entry: CatalogEntry) -> Self {
+        let mut needs = entry
+            .dependency_groups
+            .iter()
+            .flat_map(|group| &group.dependencies);
+        let is_semver2 =
+            |need: &Dependency| need.range.as_ref().is_some_and(VersionRange::is_semver2);
+        Self {
+            prerelease: entry.version.is_prerelease(),
+            semver2: entry.version.is_semver2() || needs.any(is_semver2),
+            listed: entry.listed,
+            // What NuGet's own feed says of versions whose time it does not tell.
+            published: entry
+                .published
+                .unwrap_or_else(|| "1900-01-01T00:00:00Z".to_owned()),
+            metadata: Metadata {
+                authors: entry.authors,
+                description: entry.description,
+                title: entry.title,
+                summary: entry.summary,
+                tags: entry.tags,
+                project_url: entry.project_url,
+                icon_url: entry.icon_url,
+                license_url: entry.license_url,
+                license_expression: entry.license_expression,
+                min_client_version: entry.min_client_version,
+                require_license_acceptance: entry.require_license_acceptance,
+                package_types: Vec::new(),
+                dependency_groups: entry.dependency_groups,
+            },
+            id: entry.id,
+            version: entry.version,
         }
     }
 }
@@ -154,9 +190,18 @@ pub(crate) struct NewPackage {
     pub(crate) nuspec_text: String,
     pub(crate) manifest: Option<String>,
     pub(crate) files: Vec<FileFacts>,
+    /// Whether searches show it.
+    pub(crate) listed: bool,
+    /// The name of the feed that it was fetched from; nothing if it was pushed here.
+    pub(crate) upstream: Option<String>,
 }
 
 impl NewPackage {
+    /// Returns what the package's bytes are.
+    pub(crate) fn kind(&self) -> Kind {
+        Kind::of_package(self.upstream.is_some())
+    }
+
     pub(super) async fn insert(
         &self,
         connection: &mut SqliteConnection,
@@ -201,6 +246,8 @@ impl NewPackage {
             .bind(lower(&nuspec.owners))
             .bind(description.to_lowercase())
             .bind(words(&package_types(&metadata)))
+            .bind(i64::from(self.listed))
+            .bind(&self.upstream)
             .execute(connection)
             .await
             .map(drop)

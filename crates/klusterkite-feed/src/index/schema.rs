@@ -5,7 +5,7 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 use crate::Error;
 
 /// What makes each schema of the one before it; the first makes one of an empty file.
-const STEPS: [&str; 2] = [PACKAGES, SYMBOLS_AND_UPSTREAMS];
+const STEPS: [&str; 3] = [PACKAGES, SYMBOLS_AND_UPSTREAMS, PURGED_BY_HAND];
 
 /// The schema that this program writes; kept in SQLite's `user_version`.
 const SCHEMA: i64 = STEPS.len() as i64;
@@ -76,6 +76,12 @@ DROP TABLE undecided;
 ALTER TABLE undecided_blobs RENAME TO undecided;
 ALTER TABLE packages ADD COLUMN upstream TEXT;
 ALTER TABLE purged ADD COLUMN upstream TEXT;
+";
+
+/// What rules of retention removed may be fetched from its upstream again; what a person removed
+/// may not.
+const PURGED_BY_HAND: &str = "
+ALTER TABLE purged ADD COLUMN by_hand INTEGER NOT NULL DEFAULT 1;
 ";
 
 /// Refuses an index that is not of this program's schema.

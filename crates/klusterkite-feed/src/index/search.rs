@@ -19,6 +19,8 @@ pub(crate) struct Query {
     pub(crate) semver2: bool,
     /// Only packages of this type.
     pub(crate) package_type: Option<String>,
+    /// Only packages that were pushed to this feed.
+    own_only: bool,
     /// How many packages to leave out.
     pub(crate) skip: u32,
     /// How many packages to return at most.
@@ -58,6 +60,7 @@ impl Query {
             prerelease: true,
             semver2: true,
             package_type: None,
+            own_only: false,
             skip: 0,
             take: 20,
         }
@@ -76,6 +79,14 @@ impl Query {
         }
     }
 
+    /// Narrows the search to packages that were pushed to this feed.
+    pub(crate) fn own(&self) -> Self {
+        Self {
+            own_only: true,
+            ..self.clone()
+        }
+    }
+
     /// Returns the text of the condition and its values, numbered from `$1`.
     fn condition(&self) -> (String, Vec<String>) {
         let mut sql = String::from("listed = 1");
@@ -89,6 +100,9 @@ impl Query {
         }
         if !self.semver2 {
             sql.push_str(" AND semver2 = 0");
+        }
+        if self.own_only {
+            sql.push_str(" AND upstream IS NULL");
         }
         if let Some(kind) = &self.package_type {
             let value = bind(format!(" {} ", kind.to_lowercase()));

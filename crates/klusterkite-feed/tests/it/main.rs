@@ -8,6 +8,8 @@ mod browsing;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
+mod fake;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod program;
@@ -19,3 +21,5 @@ mod retention;
 mod secure;
 #[cfg(test)]
 mod symbols;
+#[cfg(test)]
+mod upstream;
