@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use klusterkite_hocon::deserialize_duration;
+use klusterkite_tls::Trust;
 use klusterkite_wire::Secret;
 use serde::Deserialize;
 
@@ -32,6 +33,7 @@ pub(super) struct UpstreamWritten {
     user: Option<String>,
     password: Option<Secret>,
     credential_file: Option<PathBuf>,
+    ca: Option<PathBuf>,
     #[serde(default)]
     prefixes: Vec<String>,
     #[serde(default)]
@@ -80,7 +82,7 @@ impl UpstreamWritten {
         let at = |member: &str| format!("upstream[{index}].{member}");
         let host = host(&self.url).ok_or_else(|| {
             let reason =
-                "must be the address of a service index, such as `http://host/v3/index.json`";
+                "must be the address of a service index, such as `https://host/v3/index.json`";
             refused(&at("url"), reason)
         })?;
         let name = self.name.unwrap_or_else(|| host.to_owned());
@@ -112,6 +114,7 @@ impl UpstreamWritten {
                 user: self.user.unwrap_or_else(|| "klusterkite".to_owned()),
                 password,
                 timeout: self.timeout,
+                trust: Trust::from_files(self.ca.map(|path| base.join(path))),
             },
             policy: Policy {
                 prefixes: lower(self.prefixes),
@@ -126,7 +129,9 @@ impl UpstreamWritten {
 
 /// Returns the host of a URL, with its port.
 fn host(url: &str) -> Option<&str> {
-    let rest = url.strip_prefix("http://")?;
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))?;
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     (!host.is_empty() && !host.contains('@')).then_some(host)
 }

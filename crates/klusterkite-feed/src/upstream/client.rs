@@ -12,6 +12,7 @@ use klusterkite_nuget::v3::{
     ServiceIndex, flat_package_path,
 };
 use klusterkite_nuget::{PackageId, Version};
+use klusterkite_tls::{Agents, Trust};
 use klusterkite_wire::Secret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -73,6 +74,8 @@ pub struct Remote {
     pub password: Option<Secret>,
     /// How long an answer may take that is no package.
     pub timeout: Duration,
+    /// Whose certificates are accepted.
+    pub trust: Trust,
 }
 
 /// Why no usable answer came.
@@ -99,7 +102,7 @@ pub(crate) enum Broken {
 /// A client of one other feed.
 pub(crate) struct Client {
     remote: Remote,
-    agent: Agent,
+    agents: Agents,
     index: Mutex<Option<(Instant, Arc<ServiceIndex>)>>,
 }
 
@@ -138,16 +141,17 @@ struct Listed {
 
 impl Client {
     pub(crate) fn new(remote: Remote) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_MAX))
-            .max_redirects(REDIRECTS_MAX)
-            .user_agent(concat!("klusterkite-feed/", env!("CARGO_PKG_VERSION")))
-            .proxy(None)
-            .build();
+        let settings = || {
+            Agent::config_builder()
+                .http_status_as_error(false)
+                .timeout_connect(Some(CONNECT_MAX))
+                .max_redirects(REDIRECTS_MAX)
+                .user_agent(concat!("klusterkite-feed/", env!("CARGO_PKG_VERSION")))
+                .proxy(None)
+        };
         Self {
+            agents: Agents::new(remote.trust.clone(), settings),
             remote,
-            agent: config.new_agent(),
             index: Mutex::default(),
         }
     }
@@ -322,8 +326,9 @@ impl Client {
         may_pack: bool,
     ) -> Result<Option<Response<Body>>, Failure> {
         let failed = |reason: String| Failure(format!("`{}` {reason}", shown_url(url)));
-        let mut request = self
-            .agent
+        let agent = self.agents.get(url);
+        let agent = agent.map_err(|error| Failure(chain(&error)))?;
+        let mut request = agent
             .get(url)
             .config()
             .timeout_global(Some(time_max))
@@ -340,9 +345,13 @@ impl Client {
             let pair = format!("{}:{}", self.remote.user, password.reveal());
             request = request.header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)));
         }
-        let response = request
-            .call()
-            .map_err(|error| failed(format!("cannot be reached: {}", chain(&error))))?;
+        let response =
+            request
+                .call()
+                .map_err(|error| match self.agents.explain(&shown_url(url), &error) {
+                    Some(error) => Failure(chain(&error)),
+                    None => failed(format!("cannot be reached: {}", chain(&error))),
+                })?;
         match response.status().as_u16() {
             200 => Ok(Some(response)),
             404 | 410 => Ok(None),

@@ -149,3 +149,26 @@ fn silent_and_broken_clients_do_not_keep_others_out() {
     let client = secure.client("https", secure.ca.clone());
     assert!(client.service_index().is_ok());
 }
+
+#[test]
+fn an_upstream_is_reached_over_https_with_the_authority_that_the_settings_name() {
+    let secure = Secure::start();
+    let client = secure.client("https", secure.ca.clone());
+    let bytes = package("Lib", "1.0.0");
+    let path = secure.directory.path().join("lib.nupkg");
+    fs::write(&path, &bytes).unwrap();
+    client.push(&path).unwrap();
+    let behind = |ca: &str| {
+        TestFeed::start(&format!(
+            "upstream = [{{name = central, url = \"https://{}/v3/index.json\", password = {ADMIN} {ca}}}]",
+            secure.feed.address
+        ))
+    };
+    let feed = behind(&format!(", ca = \"{}\"", secure.ca.display()));
+    let answer = feed.get("/v3/flat/lib/1.0.0/lib.1.0.0.nupkg");
+    assert_eq!(answer.body, bytes);
+    let answer = behind("").get("/v3/flat/lib/1.0.0/lib.1.0.0.nupkg");
+    assert_eq!(answer.code(), "upstreamAway");
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("certificate"), "{detail}");
+}
