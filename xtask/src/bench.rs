@@ -1,5 +1,6 @@
 //! Measures. Each figure is printed as one line of JSON with `--json`; a missed bar ends the command with an error.
 
+mod feed;
 mod figure;
 mod launcher;
 
@@ -25,7 +26,8 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
     match name.as_deref() {
         Some("launcher") => launcher_limits(as_json)?,
         Some("hocon") => hocon(as_json)?,
-        _ => bail!("say what to measure: launcher, hocon"),
+        Some("feed") => feed::feed(as_json)?,
+        _ => bail!("say what to measure: launcher, hocon, feed"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -33,7 +33,7 @@ cargo xtask COMMAND
       --run CMD      runs CMD in the cluster's environment, stops the cluster and ends with CMD's exit code
       --sample NAME  hello (default) or clock-py
   dist               release binaries and packages in target/dist
-  bench NAME         launcher, hocon [--json]: measures, in release
+  bench NAME         launcher, hocon, feed [--json]: measures, in release
   fuzz hocon         mutated inputs; fails on the first that panics, takes too long or breaks a rule
       --count N      how many (100000)
       --seed S       which ones (1)

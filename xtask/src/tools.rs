@@ -46,11 +46,11 @@ pub(crate) const MONO: Tool = Tool {
     install: "apt install mono-complete ca-certificates-mono",
 };
 
-/// Brings nuget.exe.
+/// Brings nuget.exe and what the feed is measured beside.
 pub(crate) const NPM: Tool = Tool {
     look: &["npm", "--version"],
     name: "`npm`",
-    purpose: "nuget.exe comes from its registry",
+    purpose: "nuget.exe and the peers of benches come from its registry",
     install: "apt install npm",
 };
 
@@ -60,6 +60,30 @@ pub(crate) const POSTGRES: Tool = Tool {
     name: "PostgreSQL",
     purpose: "the tests of databases run on it",
     install: "apt install postgresql",
+};
+
+/// What a static server can do, as the limit of the feed.
+pub(crate) const NGINX: Tool = Tool {
+    look: &["nginx", "-v"],
+    name: "`nginx`",
+    purpose: "the feed is measured beside it",
+    install: "apt install nginx-light",
+};
+
+/// Asks as fast as it can.
+pub(crate) const WRK: Tool = Tool {
+    look: &["sh", "-c", "command -v wrk"],
+    name: "`wrk`",
+    purpose: "it is the client that measures",
+    install: "apt install wrk",
+};
+
+/// Gives servers and clients a processor each.
+pub(crate) const TASKSET: Tool = Tool {
+    look: &["taskset", "--version"],
+    name: "`taskset`",
+    purpose: "servers and clients get a processor each",
+    install: "apt install util-linux",
 };
 
 /// Fails, before anything is built, with one line for each tool that is missing.

@@ -25,7 +25,6 @@ pub(crate) struct Samples(Vec<f64>);
 
 /// What our median has to be.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "until benches use all"))]
 pub(crate) enum Bar {
     /// At most this many of a measure.
     Most(f64, Of),
@@ -35,7 +34,6 @@ pub(crate) enum Bar {
 
 /// What a bar is a multiple of.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "until benches use all"))]
 pub(crate) enum Of {
     /// The figure's unit.
     Units,

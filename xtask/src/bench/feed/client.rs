@@ -1,0 +1,222 @@
+//! The clients: `wrk` for rates, threads of our own for pushes and for a steady load.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::servers::{KEY, Server};
+use crate::tools::target;
+
+/// How long one run of `wrk` takes.
+const RUN: &str = "-d1s";
+
+/// Clients of a steady load.
+const PACED_CLIENTS: usize = 8;
+
+/// Largest answer that is read.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// A run of `wrk` on processor 1.
+pub(super) struct Wrk<'a> {
+    url: &'a str,
+    connections: usize,
+    queries: &'a [String],
+}
+
+/// What a run found.
+pub(super) struct Run {
+    /// Requests per second.
+    pub(super) rate: f64,
+    /// All requests.
+    pub(super) requests: f64,
+}
+
+impl<'a> Wrk<'a> {
+    pub(super) fn new(url: &'a str, connections: usize) -> Self {
+        Self {
+            url,
+            connections,
+            queries: &[],
+        }
+    }
+
+    /// Adds `?q=` with each of these in turn.
+    pub(super) fn with_queries(self, queries: &'a [String]) -> Self {
+        Self { queries, ..self }
+    }
+
+    pub(super) fn run(&self) -> Result<Run> {
+        let mut command = Command::new("taskset");
+        let connections = format!("-c{}", self.connections);
+        command.args([
+            "-c",
+            "1",
+            "wrk",
+            "-t1",
+            &connections,
+            RUN,
+            "--timeout",
+            "20s",
+        ]);
+        if !self.queries.is_empty() {
+            let list: Vec<String> = self
+                .queries
+                .iter()
+                .map(|query| format!("\"{query}\""))
+                .collect();
+            let script = target().join("bench-feed/queries.lua");
+            let text = format!(
+                "local queries = {{{}}}\nlocal next = 0\nrequest = function()\n  next = next % #queries + 1\n  \
+                 return wrk.format(nil, wrk.path .. \"?q=\" .. queries[next])\nend\n",
+                list.join(", ")
+            );
+            std::fs::write(&script, text)?;
+            command.arg("-s").arg(script);
+        }
+        let output = command.arg(self.url).output().context("cannot run wrk")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success() && !text.contains("Non-2xx") && !text.contains("Socket errors"),
+            "wrk on {}: {text}{}",
+            self.url,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let number = |before: Option<&str>, after: Option<&str>| -> Option<f64> {
+            let line = text.lines().find(|line| {
+                before.is_none_or(|mark| line.contains(mark))
+                    && after.is_none_or(|mark| line.contains(mark))
+            })?;
+            line.split_whitespace()
+                .find_map(|word| word.parse::<f64>().ok())
+        };
+        Ok(Run {
+            rate: number(Some("Requests/sec:"), None).context("wrk gave no rate")?,
+            requests: number(None, Some("requests in")).context("wrk gave no count")?,
+        })
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(Duration::from_mins(1)))
+        .build()
+        .into()
+}
+
+/// Fetches a document.
+pub(super) fn get(url: &str) -> Result<Vec<u8>> {
+    let mut answer = agent().get(url).call().with_context(|| url.to_owned())?;
+    Ok(answer
+        .body_mut()
+        .with_config()
+        .limit(ANSWER_BYTES_MAX)
+        .read_to_vec()?)
+}
+
+/// Pushes one package.
+pub(super) fn push(server: &dyn Server, package: &[u8]) -> Result<()> {
+    push_with(&agent(), server, package)
+}
+
+fn push_with(agent: &ureq::Agent, server: &dyn Server, package: &[u8]) -> Result<()> {
+    let push = server.push();
+    let request = ureq::http::Request::builder()
+        .method(push.method)
+        .uri(server.url(push.path))
+        .header("X-NuGet-ApiKey", KEY)
+        .header("Content-Type", push.content_type)
+        .body([push.before, package, push.after].concat())?;
+    let mut answer = agent
+        .run(request)
+        .with_context(|| format!("push to {}", server.name()))?;
+    answer.body_mut().read_to_vec()?;
+    Ok(())
+}
+
+/// Several clients that push at the same time.
+pub(super) struct Pusher<'a> {
+    pub(super) pushers: usize,
+    /// Packages of each.
+    pub(super) count: usize,
+    /// Makes a package from the client's number and its own.
+    pub(super) package: &'a (dyn Fn(usize, usize) -> Result<Vec<u8>> + Sync),
+}
+
+impl Pusher<'_> {
+    /// Pushes everything and returns packages per second.
+    pub(super) fn rate(&self, server: &dyn Server) -> Result<f64> {
+        let mut packages = Vec::new();
+        for client in 0..self.pushers {
+            let own = (0..self.count).map(|number| (self.package)(client, number));
+            packages.push(own.collect::<Result<Vec<_>>>()?);
+        }
+        let started = Instant::now();
+        thread::scope(|scope| {
+            let clients: Vec<_> = packages
+                .iter()
+                .map(|own| {
+                    scope.spawn(move || {
+                        let agent = agent();
+                        own.iter()
+                            .try_for_each(|package| push_with(&agent, server, package))
+                    })
+                })
+                .collect();
+            clients
+                .into_iter()
+                .try_for_each(|client| client.join().expect("a client does not panic"))
+        })?;
+        Ok((self.pushers * self.count) as f64 / started.elapsed().as_secs_f64())
+    }
+}
+
+/// Asks at a steady rate, whatever the answers take; returns the 99th percentile of the time from when a
+/// request was due until its answer was there, in milliseconds.
+pub(super) fn paced(url: &str, queries: &[String], rate: f64, duration: Duration) -> Result<f64> {
+    let total = (rate * duration.as_secs_f64()) as usize;
+    let next = AtomicUsize::new(0);
+    let started = Instant::now() + Duration::from_millis(20);
+    let times = thread::scope(|scope| {
+        let clients: Vec<_> = (0..PACED_CLIENTS)
+            .map(|_| {
+                scope.spawn(|| -> Result<Vec<Duration>> {
+                    pin_to_client_processor()?;
+                    let (agent, mut times) = (agent(), Vec::new());
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= total {
+                            return Ok(times);
+                        }
+                        let due = started + Duration::from_secs_f64(number as f64 / rate);
+                        thread::sleep(due.saturating_duration_since(Instant::now()));
+                        let query = &queries[number % queries.len()];
+                        let mut answer = agent.get(format!("{url}?q={query}")).call()?;
+                        answer.body_mut().read_to_vec()?;
+                        times.push(due.elapsed());
+                    }
+                })
+            })
+            .collect();
+        let times: Result<Vec<Vec<Duration>>> = clients
+            .into_iter()
+            .map(|client| client.join().expect("a client does not panic"))
+            .collect();
+        times
+    })?;
+    let mut times: Vec<Duration> = times.into_iter().flatten().collect();
+    times.sort_unstable();
+    let p99 = times
+        .get(times.len() * 99 / 100)
+        .context("nothing was asked")?;
+    Ok(p99.as_secs_f64() * 1e3)
+}
+
+/// Keeps the calling thread off the server's processor.
+fn pin_to_client_processor() -> Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(1);
+    rustix::thread::sched_setaffinity(None, &set).context("cannot choose processor 1")
+}
