@@ -186,7 +186,8 @@ impl Blobs {
         Ok(hashes)
     }
 
-    fn check_free_space(&self) -> Result<(), Error> {
+    /// Refuses when less is free than has to stay so.
+    pub(crate) fn check_free_space(&self) -> Result<(), Error> {
         let stat = rustix::fs::statvfs(&self.incoming).map_err(io::Error::from);
         let stat = stat.map_err(Error::file("ask the free space of", &self.incoming))?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);

@@ -121,11 +121,27 @@ pub enum Error {
     #[error("a task of the feed failed")]
     Task(#[source] tokio::task::JoinError),
 
-    /// No key, or one that the feed does not know.
+    /// No key.
+    #[error(
+        "the request has no known API key; send one as X-NuGet-ApiKey, Basic password or Bearer token"
+    )]
+    KeyMissing,
+    /// A key that the feed does not know.
     #[error(
         "the request has no known API key; send one as X-NuGet-ApiKey, Basic password or Bearer token"
     )]
     KeyUnknown,
+    /// Another key that the feed does not know, of a client that had many.
+    #[error(
+        "the request has no known API key and came after many others from its address; put the key right and wait {seconds} seconds"
+    )]
+    TooManyWrongKeys {
+        /// How long.
+        seconds: u64,
+    },
+    /// Packages cannot be taken now.
+    #[error("the feed cannot take packages")]
+    NotReady(#[source] Box<Error>),
     /// The key may not do this.
     #[error("key `{key}` lacks scope `{scope}`")]
     ScopeMissing {

@@ -9,24 +9,32 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use klusterkite_nuget::v3::FileFacts;
 use klusterkite_nuget::{Limits, Package, PackageId, Sha512Hash, Version};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::Error;
+use crate::access_log::AccessLog;
 use crate::blobs::{Blobs, Kind, Received, Upload};
+use crate::counters::Counters;
 use crate::error::chain;
+use crate::http::{Documents, Observer};
 use crate::index::{Index, NewPackage};
 use crate::keys::{Key, Keys};
+use crate::proxies::Proxies;
 use crate::settings::Settings;
 use crate::upstream::Upstreams;
+use crate::wrong_keys::WrongKeys;
 
 pub(crate) use symbols::{check_symbols, is_symbols};
 
 /// Packages that are checked at the same time: each takes one core and some megabytes.
 const CHECKS_MAX: usize = 4;
+
+/// How long the answer that the feed is ready holds: it costs a write, and anybody may ask.
+const READY_FOR: Duration = Duration::from_secs(2);
 
 /// A feed that is open: it owns its directory until it is dropped.
 #[derive(Debug)]
@@ -37,6 +45,11 @@ pub struct Feed {
     pub(crate) public_url: Option<String>,
     /// Whether clients speak TLS to this process.
     pub(crate) is_secure: bool,
+    pub(crate) proxies: Proxies,
+    pub(crate) wrong_keys: WrongKeys,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) counters: Counters,
+    pub(crate) documents: Documents,
     pub(crate) package_bytes_max: u64,
     pub(crate) upstreams: Upstreams,
     limits: Limits,
@@ -45,6 +58,8 @@ pub struct Feed {
     /// Counts the changes of pins and listings: what a decision about removals depends on.
     pub(crate) changes: AtomicU64,
     checks: Semaphore,
+    /// When packages could be taken the last time.
+    ready: Mutex<Option<Instant>>,
     /// Keeps other processes out.
     _lock: fs::File,
 }
@@ -76,12 +91,18 @@ impl Feed {
             keys: settings.keys,
             public_url: settings.public_url,
             is_secure: settings.tls.is_some(),
+            proxies: Proxies::new(settings.trusted_proxies),
+            wrong_keys: WrongKeys::default(),
+            observer: Arc::new(Observer::new(AccessLog::open(&settings.access_log)?)),
+            counters: Counters::default(),
+            documents: Documents::default(),
             package_bytes_max: settings.package_bytes_max,
             upstreams: Upstreams::new(settings.upstream),
             limits: settings.limits,
             writing: Mutex::new(()),
             changes: AtomicU64::new(0),
             checks: Semaphore::new(CHECKS_MAX),
+            ready: Mutex::new(None),
             _lock: lock,
         };
         feed.finish_interrupted().await?;
@@ -116,6 +137,19 @@ impl Feed {
                 "files and index differ; run `klusterkite-feed check`"
             );
         }
+        Ok(())
+    }
+
+    /// Checks that a package could be stored: the disk has room and the index can be written.
+    pub(crate) async fn check_ready(&self) -> Result<(), Error> {
+        let mut ready = self.ready.lock().await;
+        if ready.is_some_and(|since| since.elapsed() < READY_FOR) {
+            return Ok(());
+        }
+        *ready = None;
+        self.blobs.check_free_space()?;
+        self.index.check_writable().await?;
+        *ready = Some(Instant::now());
         Ok(())
     }
 
@@ -262,6 +296,8 @@ impl Feed {
             removed = self.index.purge(id, version, by_hand).await;
         }
         let removed = removed?;
+        // What was served lately may hold the file open, and with it its room on the disk.
+        self.documents.forget_before(self.index.generation());
         if removed.is_empty() {
             return Err(not_found(id, version));
         }
@@ -372,6 +408,7 @@ mod tests {
     use klusterkite_wire::Secret;
 
     use super::*;
+    use crate::access_log::AccessLogTarget;
     use crate::keys::Scope;
 
     async fn open(directory: &Path) -> Feed {
@@ -380,14 +417,17 @@ mod tests {
             directory: directory.to_owned(),
             tls: None,
             public_url: None,
-            keys: Keys::new(Vec::new(), true),
+            keys: Keys::new(Vec::new(), BTreeSet::new()),
             address_file: None,
             package_bytes_max: 1 << 20,
             limits: Limits::STANDARD,
             connections_max: 1,
+            head_time_max: Duration::from_secs(1),
             free_bytes_min: 0,
             retention: None,
             upstream: Vec::new(),
+            trusted_proxies: Vec::new(),
+            access_log: AccessLogTarget::None,
         };
         Feed::open(settings).await.unwrap()
     }

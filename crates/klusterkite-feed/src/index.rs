@@ -13,6 +13,8 @@ mod symbols;
 mod upstream;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use klusterkite_nuget::v3::{FileFacts, PackageFacts};
 use klusterkite_nuget::{PackageId, Sha512Hash, Version};
@@ -34,6 +36,8 @@ const CONNECTIONS: u32 = 8;
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     pool: SqlitePool,
+    /// Grows with each change of what the index lists.
+    generation: Arc<AtomicU64>,
 }
 
 impl Index {
@@ -53,6 +57,7 @@ impl Index {
             .await;
         let index = Self {
             pool: pool.map_err(Error::index("open"))?,
+            generation: Arc::default(),
         };
         index.create().await?;
         Ok(index)
@@ -67,6 +72,7 @@ impl Index {
         let pool = SqlitePoolOptions::new().connect_with(options).await;
         let index = Self {
             pool: pool.map_err(Error::index("open"))?,
+            generation: Arc::default(),
         };
         schema::check(&index.pool).await?;
         Ok(index)
@@ -93,12 +99,38 @@ impl Index {
         sqlx::raw_sql(trigger).execute(&self.pool).await.unwrap();
     }
 
-    /// Answers if the index can be read.
-    pub(crate) async fn ping(&self) -> Result<(), Error> {
-        let answer = sqlx::query("SELECT 1 FROM packages LIMIT 1")
-            .fetch_optional(&self.pool)
-            .await;
-        answer.map(drop).map_err(Error::index("read"))
+    /// Writes what is there already, to see whether the index can be written.
+    pub(crate) async fn check_writable(&self) -> Result<(), Error> {
+        let mut transaction = self.begin().await?;
+        schema::write_version(&mut transaction).await?;
+        commit(transaction).await
+    }
+
+    /// Returns how many versions there are and the bytes of all packages.
+    pub(crate) async fn totals(&self) -> Result<(u64, u64), Error> {
+        let totals: (i64, i64) =
+            sqlx::query_as("SELECT count(*), coalesce(sum(size), 0) FROM packages")
+                .fetch_one(&self.pool)
+                .await
+                .map_err(Error::index("read"))?;
+        Ok((totals.0 as u64, totals.1 as u64))
+    }
+
+    /// Returns the number of changes so far: what was read before it grew may be outdated.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Notes a change of what the index lists; it counts when the value is dropped, after the
+    /// change was committed or failed.
+    fn change(&self) -> impl Drop + use<> {
+        struct Change(Arc<AtomicU64>);
+        impl Drop for Change {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::Release);
+            }
+        }
+        Change(Arc::clone(&self.generation))
     }
 
     /// Closes all connections, so that the write-ahead log is folded into the file.
@@ -309,6 +341,7 @@ impl Index {
     /// Lists a package whose bytes are on disk.
     pub(crate) async fn insert(&self, package: &NewPackage) -> Result<(), Error> {
         let failed = || Error::index("add a package to");
+        let _change = self.change();
         let mut transaction = self.begin().await?;
         package.insert(&mut transaction).await.map_err(failed())?;
         for sql in [
@@ -331,6 +364,7 @@ impl Index {
         version: &Version,
         listed: bool,
     ) -> Result<bool, Error> {
+        let _change = self.change();
         let done = sqlx::query(
             "UPDATE packages SET listed = $3 WHERE id_lower = $1 AND version_lower = $2",
         )
@@ -354,6 +388,7 @@ impl Index {
         by_hand: bool,
     ) -> Result<Vec<(Kind, Sha512Hash)>, Error> {
         let failed = || Error::index("purge a package in");
+        let _change = self.change();
         let mut transaction = self.begin().await?;
         let clusters: Vec<String> = sqlx::query_scalar(
             "SELECT cluster FROM pins WHERE id_lower = $1 AND version_lower = $2 ORDER BY cluster",
@@ -424,6 +459,7 @@ impl Index {
 
     /// Removes the row of a package or of symbols whose bytes are lost.
     pub(crate) async fn remove(&self, kind: Kind, hash: &Sha512Hash) -> Result<(), Error> {
+        let _change = self.change();
         let sql = match kind {
             Kind::Package | Kind::Upstream => "DELETE FROM packages WHERE sha512 = $1",
             Kind::Symbols => "DELETE FROM symbols WHERE sha512 = $1",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -26,11 +27,20 @@ pub enum Scope {
     Purge,
     /// Say which versions a cluster needs.
     Pin,
+    /// Read the counters.
+    Metrics,
 }
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Self; 5] = [Self::Read, Self::Push, Self::Unlist, Self::Purge, Self::Pin];
+    pub const ALL: [Self; 6] = [
+        Self::Read,
+        Self::Push,
+        Self::Unlist,
+        Self::Purge,
+        Self::Pin,
+        Self::Metrics,
+    ];
 
     /// Returns the scope's name in settings and messages.
     pub fn as_str(self) -> &'static str {
@@ -40,6 +50,7 @@ impl Scope {
             Self::Unlist => "unlist",
             Self::Purge => "purge",
             Self::Pin => "pin",
+            Self::Metrics => "metrics",
         }
     }
 }
@@ -52,8 +63,10 @@ impl fmt::Display for Scope {
 
 /// One API key; holds a hash, not the key itself.
 #[derive(Clone)]
-pub struct Key {
-    name: String,
+pub struct Key(Arc<KeyData>);
+
+struct KeyData {
+    name: Arc<str>,
     digest: [u8; 32],
     scopes: BTreeSet<Scope>,
     id_prefix: Option<String>,
@@ -68,19 +81,24 @@ impl Key {
         scopes: BTreeSet<Scope>,
         id_prefix: Option<String>,
     ) -> Self {
-        Self {
-            name,
+        Self(Arc::new(KeyData {
+            name: name.into(),
             digest: digest(secret.reveal().as_bytes()),
             scopes,
             id_prefix,
-        }
+        }))
+    }
+
+    /// Returns the key's name in settings and logs.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.0.name
     }
 
     /// Refuses ids that the key may not write.
     pub(crate) fn check_id(&self, id: &PackageId) -> Result<(), Error> {
-        match &self.id_prefix {
+        match &self.0.id_prefix {
             Some(prefix) if !id.lower().starts_with(&prefix.to_lowercase()) => {
-                let (key, prefix) = (self.name.clone(), prefix.clone());
+                let (key, prefix) = (self.0.name.to_string(), prefix.clone());
                 Err(Error::PrefixRequired {
                     key,
                     prefix,
@@ -94,7 +112,7 @@ impl Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({}, {:?})", self.name, self.scopes)
+        write!(f, "Key({}, {:?})", self.0.name, self.0.scopes)
     }
 }
 
@@ -102,34 +120,32 @@ impl fmt::Debug for Key {
 #[derive(Clone, Debug)]
 pub struct Keys {
     keys: Vec<Key>,
-    anonymous_read: bool,
+    /// What needs no key.
+    anonymous: BTreeSet<Scope>,
 }
 
 impl Keys {
-    /// Makes the set; with `anonymous_read` requests without a key may read.
-    pub fn new(keys: Vec<Key>, anonymous_read: bool) -> Self {
-        Self {
-            keys,
-            anonymous_read,
-        }
+    /// Makes the set; requests without a key may do what `anonymous` says.
+    pub fn new(keys: Vec<Key>, anonymous: BTreeSet<Scope>) -> Self {
+        Self { keys, anonymous }
     }
 
-    /// Checks that a request may use a scope. Returns its key, or `None` for an anonymous read.
+    /// Checks that a request may use a scope. Returns its key, or `None` where none is needed.
     pub(crate) fn authorize(
         &self,
         headers: &HeaderMap,
         scope: Scope,
     ) -> Result<Option<&Key>, Error> {
-        if scope == Scope::Read && self.anonymous_read {
+        if self.anonymous.contains(&scope) {
             return Ok(None);
         }
-        let secret = presented(headers).ok_or(Error::KeyUnknown)?;
+        let secret = presented(headers).ok_or(Error::KeyMissing)?;
         let key = self.find(&secret).ok_or(Error::KeyUnknown)?;
-        if key.scopes.contains(&scope) {
+        if key.0.scopes.contains(&scope) {
             Ok(Some(key))
         } else {
             Err(Error::ScopeMissing {
-                key: key.name.clone(),
+                key: key.0.name.to_string(),
                 scope,
             })
         }
@@ -142,6 +158,7 @@ impl Keys {
         let mut found = None;
         for key in &self.keys {
             let difference = key
+                .0
                 .digest
                 .iter()
                 .zip(digest)
@@ -196,7 +213,8 @@ mod tests {
             key("reader", &[Scope::Read], None),
             key("pusher", &[Scope::Push], Some("Acme.")),
         ];
-        Keys::new(all, anonymous_read)
+        let anonymous = anonymous_read.then_some(Scope::Read);
+        Keys::new(all, anonymous.into_iter().collect())
     }
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
@@ -233,7 +251,7 @@ mod tests {
         ] {
             assert!(matches!(
                 keys.authorize(&headers, Scope::Read),
-                Err(Error::KeyUnknown)
+                Err(Error::KeyUnknown | Error::KeyMissing)
             ));
         }
     }

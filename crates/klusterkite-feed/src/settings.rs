@@ -7,14 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use klusterkite_hocon::{Document, deserialize_size};
+use klusterkite_hocon::{Document, deserialize_duration, deserialize_size};
 use klusterkite_nuget::Limits;
 use klusterkite_wire::Secret;
 use serde::Deserialize;
 
 use crate::Error;
+use crate::access_log::AccessLogTarget;
 use crate::keys::{Key, Keys, Scope};
+use crate::proxies::Network;
 use crate::retention::Retention;
 use crate::upstream::UpstreamSettings;
 use retention::RetentionWritten;
@@ -48,6 +51,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Connections that are open at the same time.
     pub connections_max: usize,
+    /// How long a client may take for the head of a request, and keep a connection without one.
+    pub head_time_max: Duration,
     /// Free bytes of the disk below which pushes are refused, so that the index can still be
     /// written.
     pub free_bytes_min: u64,
@@ -55,6 +60,10 @@ pub struct Settings {
     pub retention: Option<Retention>,
     /// Other feeds whose packages this one looks for and keeps.
     pub upstream: Vec<UpstreamSettings>,
+    /// Whose `X-Forwarded-…` headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Where a line for each request goes.
+    pub access_log: AccessLogTarget,
 }
 
 /// Files (PEM) that make a feed speak HTTPS; they are read again when they change.
@@ -78,6 +87,11 @@ struct Written {
     keys: Vec<KeyWritten>,
     #[serde(default)]
     anonymous_read: bool,
+    #[serde(default)]
+    anonymous_metrics: bool,
+    #[serde(default)]
+    trusted_proxies: Vec<String>,
+    access_log: Option<String>,
     address_file: Option<PathBuf>,
     #[serde(default)]
     limits: LimitsWritten,
@@ -108,6 +122,8 @@ struct LimitsWritten {
     entries: usize,
     ratio: u64,
     connections: usize,
+    #[serde(deserialize_with = "deserialize_duration")]
+    head_time: Duration,
     #[serde(deserialize_with = "deserialize_size")]
     free_bytes: u64,
 }
@@ -123,6 +139,9 @@ impl Default for LimitsWritten {
             ratio: Limits::STANDARD.ratio_max,
             // Each costs a file descriptor or two, of which a process usually gets 1,024.
             connections: 450,
+            // More than any client needs, less than one that drips bytes should cost; NuGet
+            // clients connect again by themselves.
+            head_time: Duration::from_secs(30),
             // Room for the index, its log and the other programs of the machine.
             free_bytes: 64 << 20,
         }
@@ -169,9 +188,33 @@ impl Written {
         let keys = keys
             .map(|(index, key)| key.build(index, base))
             .collect::<Result<Vec<_>, _>>()?;
+        let anonymous = [
+            (self.anonymous_read, Scope::Read),
+            (self.anonymous_metrics, Scope::Metrics),
+        ];
+        let anonymous = anonymous
+            .into_iter()
+            .filter_map(|(is_open, scope)| is_open.then_some(scope));
+        let proxies = self.trusted_proxies.iter().enumerate();
+        let trusted_proxies = proxies
+            .map(|(index, text)| {
+                let expected = "must be an address or a network such as `10.0.0.0/8`";
+                let at = format!("trustedProxies[{index}]");
+                text.parse().map_err(|()| refused(&at, expected))
+            })
+            .collect::<Result<_, _>>()?;
+        let access_log = match self.access_log.as_deref() {
+            None | Some("none") => AccessLogTarget::None,
+            Some("stdout") => AccessLogTarget::Stdout,
+            Some("stderr") => AccessLogTarget::Stderr,
+            Some(path) => AccessLogTarget::File(base.join(path)),
+        };
         let limits = self.limits;
         if limits.connections == 0 {
             return Err(refused("limits.connections", "must be at least 1"));
+        }
+        if limits.head_time.is_zero() {
+            return Err(refused("limits.headTime", "must be longer than nothing"));
         }
         Ok(Settings {
             listen: self.listen,
@@ -181,7 +224,7 @@ impl Written {
                 key: base.join(tls.key),
             }),
             public_url,
-            keys: Keys::new(keys, self.anonymous_read),
+            keys: Keys::new(keys, anonymous.collect()),
             address_file: self.address_file.map(|path| base.join(path)),
             package_bytes_max: limits.package_bytes,
             limits: Limits {
@@ -191,9 +234,12 @@ impl Written {
                 ratio_max: limits.ratio,
             },
             connections_max: limits.connections,
+            head_time_max: limits.head_time,
             free_bytes_min: limits.free_bytes,
             upstream: upstream::build(self.upstream, base)?,
             retention: self.retention.map(RetentionWritten::build).transpose()?,
+            trusted_proxies,
+            access_log,
         })
     }
 }
@@ -216,7 +262,7 @@ impl KeyWritten {
         for name in &self.scopes {
             let scope = Scope::ALL.into_iter().find(|scope| scope.as_str() == name);
             let unknown = || {
-                let known = "`read`, `push`, `unlist`, `purge` and `pin`";
+                let known = "`read`, `push`, `unlist`, `purge`, `pin` and `metrics`";
                 refused(
                     &at("scopes"),
                     &format!("`{name}` is not a scope; there are {known}"),
@@ -273,7 +319,6 @@ fn refused(key: &str, reason: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::time::Duration;
 
     use super::*;
 
@@ -324,7 +369,7 @@ mod tests {
     #[test]
     fn the_example_says_what_the_defaults_are() {
         let mut example = include_str!("../example.hocon").to_owned();
-        for name in ["OPERATOR", "MANAGER", "LAUNCHER", "ORDERS"] {
+        for name in ["OPERATOR", "MANAGER", "LAUNCHER", "ORDERS", "PROMETHEUS"] {
             example = example.replace(&format!("${{FEED_{name}_KEY}}"), KEY);
         }
         let example = read(&example).unwrap();
@@ -335,6 +380,7 @@ mod tests {
                 settings.limits,
                 settings.package_bytes_max,
                 settings.connections_max,
+                settings.head_time_max,
                 settings.free_bytes_min,
             )
         };
@@ -355,6 +401,11 @@ mod tests {
             (
                 "listen = a, directory = b, anonymousRead = true, publicUrl = feed".to_owned(),
                 "publicUrl",
+            ),
+            (
+                "listen = a, directory = b, anonymousRead = true, trustedProxies = [\"10.0.0.0/33\"]"
+                    .to_owned(),
+                "trustedProxies[0]",
             ),
             (
                 "listen = a, directory = b, anonymousRead = true, limits.connections = 0"

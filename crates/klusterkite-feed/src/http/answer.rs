@@ -1,22 +1,18 @@
-//! Shapes of answers: JSON documents, problems, and the log of requests.
+//! Refusals: problems for people and programs.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::BodyDataStream;
 use axum::extract::Request;
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use hyper::ext::ReasonPhrase;
 use klusterkite_wire::Problem;
 use klusterkite_wire::problem::PROBLEM_MEDIA_TYPE;
-use serde::Serialize;
 
 use super::problem::{problem, status};
 use crate::Error;
@@ -32,20 +28,6 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// The longest refusal of the framework that is read to be repeated; they are one sentence.
 const FRAMEWORK_TEXT_BYTES_MAX: usize = 4096;
-
-/// A JSON document that clients must ask for again: a pushed version is to be seen at once.
-pub(super) struct Json<T>(pub(super) T);
-
-impl<T: Serialize> IntoResponse for Json<T> {
-    fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self.0).expect("documents have only text keys");
-        let headers = [
-            (CONTENT_TYPE, "application/json"),
-            (CACHE_CONTROL, "no-cache"),
-        ];
-        (headers, body).into_response()
-    }
-}
 
 /// An error on its way to the client.
 pub(super) struct Refusal(Error);
@@ -97,6 +79,11 @@ impl IntoResponse for Refusal {
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
+            }
+            StatusCode::TOO_MANY_REQUESTS => {
+                if let Error::TooManyWrongKeys { seconds } = &self.0 {
+                    headers.insert(RETRY_AFTER, (*seconds).into());
+                }
             }
             _ => {}
         }
@@ -162,8 +149,7 @@ pub(super) async fn no_method(request: Request) -> Refusal {
 
 /// Makes problems of the refusals that the framework itself answers (paths and queries that are
 /// not UTF-8, bodies that are too large).
-pub(super) async fn only_problems(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+pub(super) async fn only_problems(response: Response) -> Response {
     let status = response.status();
     let is_problem = response
         .headers()
@@ -187,14 +173,4 @@ pub(super) async fn only_problems(request: Request, next: Next) -> Response {
         .insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_MEDIA_TYPE));
     parts.headers.remove(CONTENT_LENGTH);
     Response::from_parts(parts, body.into())
-}
-
-/// Logs each request with its answer.
-pub(super) async fn log(request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = next.run(request).await;
-    let milliseconds = started.elapsed().as_millis() as u64;
-    tracing::debug!(%method, path, status = response.status().as_u16(), milliseconds, "request");
-    response
 }

@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, Query as UrlQuery, State};
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use klusterkite_nuget::v3::{
     CatalogEntry, Completion, RegistrationIndex, RegistrationItem, RegistrationLeaf,
     RegistrationPage, SearchAnswer, SearchHit, SearchPackageType, SearchVersion,
 };
 use klusterkite_nuget::{PackageId, Version};
 
-use super::answer::{Json, Refusal};
+use super::Caller;
+use super::answer::Refusal;
+use super::document::Document;
 use super::fetch::{parse_document, parse_id, parse_version};
 use super::links::Links;
 use crate::Error;
@@ -31,9 +34,10 @@ const TAKE_DEFAULT: u32 = 20;
 /// Returns all versions of a package: with their metadata, or in pages if there are many.
 pub(super) async fn registration(
     State(feed): State<Arc<Feed>>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Json<RegistrationIndex>, Refusal> {
+) -> Result<Response, Refusal> {
     let links = Links::new(&feed, &headers);
     let packages = packages(&feed, &parse_id(&id)?).await?;
     let inline = packages.len() <= INLINE_VERSIONS_MAX;
@@ -41,19 +45,21 @@ pub(super) async fn registration(
         .chunks(PAGE_VERSIONS)
         .map(|versions| page(&links, versions, inline));
     let items: Vec<RegistrationPage> = pages.collect();
-    Ok(Json(RegistrationIndex {
+    let index = RegistrationIndex {
         id: links.registration(&packages[0].id),
         count: items.len(),
         items,
-    }))
+    };
+    Ok(caller.answer_listing(&feed, Document::json(&index).with_tag(), &headers))
 }
 
 /// Returns the versions between two others.
 pub(super) async fn registration_page(
     State(feed): State<Arc<Feed>>,
+    Extension(caller): Extension<Caller>,
     Path((id, lower, upper)): Path<(String, String, String)>,
     headers: HeaderMap,
-) -> Result<Json<RegistrationPage>, Refusal> {
+) -> Result<Response, Refusal> {
     let (lower, upper) = (parse_version(&lower)?, parse_document(&upper)?);
     let mut packages = packages(&feed, &parse_id(&id)?).await?;
     packages.retain(|package| package.version >= lower && package.version <= upper);
@@ -63,29 +69,32 @@ pub(super) async fn registration_page(
         let what = format!("page `{lower}` to `{upper}` of package `{id}`");
         return Err(Error::NotFound { what }.into());
     }
-    Ok(Json(page(&Links::new(&feed, &headers), &packages, true)))
+    let page = page(&Links::new(&feed, &headers), &packages, true);
+    Ok(caller.answer_listing(&feed, Document::json(&page).with_tag(), &headers))
 }
 
 /// Returns one version's own document.
 pub(super) async fn registration_leaf(
     State(feed): State<Arc<Feed>>,
+    Extension(caller): Extension<Caller>,
     Path((id, leaf)): Path<(String, String)>,
     headers: HeaderMap,
-) -> Result<Json<RegistrationLeaf>, Refusal> {
+) -> Result<Response, Refusal> {
     let (id, version) = (parse_id(&id)?, parse_document(&leaf)?);
     let package = feed
         .package(&id, &version)
         .await?
         .ok_or_else(|| not_found(&id, &version))?;
     let links = Links::new(&feed, &headers);
-    Ok(Json(RegistrationLeaf {
+    let leaf = RegistrationLeaf {
         id: links.registration_leaf(&id, &version),
         catalog_entry: links.facts(&id, &version),
         listed: package.listed,
         package_content: links.package(&id, &version),
         published: package.published,
         registration: links.registration(&id),
-    }))
+    };
+    Ok(caller.answer_listing(&feed, Document::json(&leaf).with_tag(), &headers))
 }
 
 /// All versions of a package, at least one.
@@ -157,7 +166,7 @@ pub(super) async fn search(
     State(feed): State<Arc<Feed>>,
     UrlQuery(parameters): UrlQuery<BTreeMap<String, String>>,
     headers: HeaderMap,
-) -> Result<Json<SearchAnswer>, Refusal> {
+) -> Result<Response, Refusal> {
     let query = parse_query(&parameters, Query::parse)?;
     let links = Links::new(&feed, &headers);
     let found = feed.search(&query, &upstream_query(&parameters)).await?;
@@ -167,10 +176,11 @@ pub(super) async fn search(
         .filter_map(|packages| hit(&links, packages));
     let elsewhere = found.elsewhere.into_iter();
     let elsewhere = elsewhere.map(|hit| relinked(&links, hit));
-    Ok(Json(SearchAnswer {
+    let answer = SearchAnswer {
         total_hits: found.total,
         data: here.chain(elsewhere).collect(),
-    }))
+    };
+    Ok(Document::json(&answer).answer(&headers, None))
 }
 
 /// Makes the addresses of another feed's answer ours.
@@ -268,6 +278,7 @@ fn hit(links: &Links, packages: &[PackageRow]) -> Option<SearchHit> {
 pub(super) async fn autocomplete(
     State(feed): State<Arc<Feed>>,
     UrlQuery(parameters): UrlQuery<BTreeMap<String, String>>,
+    headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let query = parse_query(&parameters, Query::parse_id_parts)?;
     if let Some(id) = parameter(&parameters, "id") {
@@ -281,7 +292,7 @@ pub(super) async fn autocomplete(
             total_hits: None,
             data: versions.collect(),
         };
-        return Ok(Json(completion).into_response());
+        return Ok(Document::json(&completion).answer(&headers, None));
     }
     let found = feed.search(&query, &upstream_query(&parameters)).await?;
     let here = found
@@ -293,7 +304,7 @@ pub(super) async fn autocomplete(
         total_hits: Some(found.total),
         data: here.chain(elsewhere).collect(),
     };
-    Ok(Json(completion).into_response())
+    Ok(Document::json(&completion).answer(&headers, None))
 }
 
 /// Returns a parameter by its name, case aside: clients differ.

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
+use axum::response::Response;
 use klusterkite_nuget::v3::{FACTS_TYPE, Resource, ServiceIndex};
 use klusterkite_nuget::{PackageId, Version};
 
-use super::answer::Json;
+use super::Caller;
+use super::document::Document;
 use crate::feed::Feed;
 
 /// Returns the service index.
 pub(super) async fn service_index(
     State(feed): State<Arc<Feed>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
-) -> Json<ServiceIndex> {
+) -> Response {
     let links = Links::new(&feed, &headers);
     let resource = |path: &str, kinds: &[&str]| Resource {
         id: format!("{}{path}", links.base),
@@ -71,10 +75,11 @@ pub(super) async fn service_index(
             ..resource.clone()
         })
     });
-    Json(ServiceIndex {
+    let index = ServiceIndex {
         version: "3.0.0".to_owned(),
         resources: resources.collect(),
-    })
+    };
+    caller.answer_with(&feed, Document::json(&index).with_tag(), &headers)
 }
 
 /// Makes addresses as the asking client sees the feed.
@@ -91,6 +96,11 @@ impl Links {
             .clone()
             .unwrap_or_else(|| requested_base(headers, feed.is_secure));
         Self { base }
+    }
+
+    /// Returns the feed's address, without a trailing slash.
+    pub(super) fn base(&self) -> &str {
+        &self.base
     }
 
     pub(super) fn package(&self, id: &PackageId, version: &Version) -> String {

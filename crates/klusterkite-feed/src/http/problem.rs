@@ -15,7 +15,9 @@ pub(super) fn status(error: &Error) -> (StatusCode, &'static str) {
         Error::Shared(error) => status(error),
         Error::UpstreamAway { .. } => (StatusCode::SERVICE_UNAVAILABLE, "upstreamAway"),
         Error::UpstreamPackage { .. } => (StatusCode::BAD_GATEWAY, "upstreamPackage"),
-        Error::KeyUnknown => (StatusCode::UNAUTHORIZED, "keyUnknown"),
+        Error::KeyMissing | Error::KeyUnknown => (StatusCode::UNAUTHORIZED, "keyUnknown"),
+        Error::TooManyWrongKeys { .. } => (StatusCode::TOO_MANY_REQUESTS, "tooManyWrongKeys"),
+        Error::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "notReady"),
         Error::ScopeMissing { .. } => (StatusCode::FORBIDDEN, "scopeMissing"),
         Error::PrefixRequired { .. } => (StatusCode::FORBIDDEN, "prefixRequired"),
         Error::BadRequest(_) => (StatusCode::BAD_REQUEST, "badRequest"),
@@ -45,6 +47,12 @@ pub(super) fn problem(error: &Error, request_id: &str) -> Problem {
         "storageFull" => {
             "the feed's disk is full; nothing was stored, make room and push again".to_owned()
         }
+        "notReady" => match error {
+            Error::NotReady(cause) if cause.is_storage_full() => {
+                "the feed's disk is full; packages can be fetched but not pushed".to_owned()
+            }
+            _ => "the feed's index cannot be written, its log has the reason".to_owned(),
+        },
         _ => chain(error),
     };
     let mut problem = Problem::new(status.as_u16(), code, detail);

@@ -1,7 +1,6 @@
 //! Changes: push of packages and symbols, unlist, relist, purge, pins.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::body::BodyDataStream;
@@ -20,11 +19,9 @@ use super::links::Links;
 use super::multipart::FirstPart;
 use crate::Error;
 use crate::blobs::Received;
+use crate::counters::count;
 use crate::error::chain;
 use crate::feed::Feed;
-
-/// How long a client may pause in the middle of an upload.
-const PAUSE_MAX: Duration = Duration::from_mins(1);
 
 /// The longest name of a cluster, in bytes.
 const CLUSTER_BYTES_MAX: usize = 128;
@@ -37,7 +34,12 @@ pub(super) async fn push(
 ) -> Result<Response, Refusal> {
     let links = Links::new(&feed, request.headers());
     let received = receive(&feed, request).await?;
-    let (id, version) = uncancelled(async move { feed.publish(received, &key).await }).await?;
+    let (id, version) = uncancelled(async move {
+        let published = feed.publish(received, &key).await?;
+        count(&feed.counters.pushes);
+        Ok(published)
+    })
+    .await?;
     tracing::info!(%id, %version, "published");
     Ok((
         StatusCode::CREATED,
@@ -92,8 +94,7 @@ async fn read_part(
     let limit = feed.package_bytes_max;
     let mut upload = feed.receive().await?;
     while !part.is_complete() {
-        let chunk = tokio::time::timeout(PAUSE_MAX, body.next()).await;
-        let chunk = chunk.map_err(|_| broken("nothing came for a minute"))?;
+        let chunk = body.next().await;
         let chunk = chunk.ok_or_else(|| broken("the body has no end of the package"))?;
         let chunk = chunk.map_err(|error| broken(&chain(&error)))?;
         let data = part.push(&chunk)?;
@@ -135,8 +136,12 @@ pub(super) async fn relist(
     Path((id, version)): Path<(String, String)>,
 ) -> Result<StatusCode, Refusal> {
     let (id, version) = (parse_id(&id)?, parse_version(&version)?);
-    feed.set_listed(&id, &version, true, &key).await?;
-    tracing::info!(%id, %version, "listed");
+    uncancelled(async move {
+        feed.set_listed(&id, &version, true, &key).await?;
+        tracing::info!(%id, %version, "listed");
+        Ok(())
+    })
+    .await?;
     Ok(StatusCode::OK)
 }
 

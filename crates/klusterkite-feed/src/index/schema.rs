@@ -103,6 +103,18 @@ pub(super) async fn check(pool: &SqlitePool) -> Result<(), Error> {
     }
 }
 
+/// Writes the schema's number again, which changes nothing.
+pub(super) async fn write_version(
+    transaction: &mut Transaction<'static, Sqlite>,
+) -> Result<(), Error> {
+    let sql = format!("PRAGMA user_version = {SCHEMA}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        .execute(&mut **transaction)
+        .await
+        .map(drop)
+        .map_err(Error::index("write"))
+}
+
 /// Makes the tables that are missing; an index of a newer program is refused.
 pub(super) async fn update(transaction: &mut Transaction<'static, Sqlite>) -> Result<(), Error> {
     let found: i64 = sqlx::query_scalar("PRAGMA user_version")

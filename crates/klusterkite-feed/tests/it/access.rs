@@ -11,6 +11,7 @@ const KEYS: &str = "
         {name = pusher, key = pusher-key-0123456789, scopes = [push], idPrefix = Acme.}
         {name = unlister, key = unlister-key-0123456789, scopes = [unlist]}
         {name = purger, key = purger-key-0123456789, scopes = [purge]}
+        {name = watcher, key = watcher-key-0123456789, scopes = [metrics]}
         {name = pinner, key = pinner-key-0123456789, scopes = [pin]}
     ]";
 
@@ -30,6 +31,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/v3/search?q=a", "reader"),
     ("GET", "/v3/autocomplete?q=a", "reader"),
     ("GET", "/v3/facts/acme.a/1.0.0.json", "reader"),
+    ("GET", "/metrics", "watcher"),
     ("GET", "/nowhere", "reader"),
     ("PUT", "/api/v2/package", "pusher"),
     ("PUT", "/api/v2/package/", "pusher"),
@@ -43,7 +45,9 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("PUT", "/pins/main", "pinner"),
 ];
 
-const NAMES: [&str; 5] = ["reader", "pusher", "unlister", "purger", "pinner"];
+const NAMES: [&str; 6] = [
+    "reader", "pusher", "unlister", "purger", "pinner", "watcher",
+];
 
 fn call(feed: &TestFeed, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let body = match path {
@@ -118,7 +122,9 @@ fn a_key_may_come_as_header_password_or_bearer_token() {
 #[test]
 fn health_needs_no_key() {
     let feed = TestFeed::start("");
-    assert_eq!(feed.call("GET", "/healthz", &[], Vec::new()).status, 200);
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(feed.call("GET", path, &[], Vec::new()).status, 200);
+    }
 }
 
 #[test]

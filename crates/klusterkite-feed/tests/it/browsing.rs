@@ -36,7 +36,7 @@ fn the_service_index_names_every_resource_absolutely() {
 
 #[test]
 fn addresses_follow_the_proxy_or_the_settings() {
-    let feed = TestFeed::start("");
+    let feed = TestFeed::start("trustedProxies = [127.0.0.1]");
     let proxied = [
         ("X-NuGet-ApiKey", ADMIN),
         ("X-Forwarded-Proto", "https"),

@@ -12,6 +12,8 @@ mod fake;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod publishing;
