@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::tools::{C_COMPILER, MONO, NEXTEST, NPM, POSTGRES, PYTHON, Tool, cargo, need, root, run};
+use crate::tools::{
+    C_COMPILER, MONO, NEXTEST, NPM, POSTGRES, PYTHON, Tool, cargo, need, root, run,
+};
 
 /// What the tests run.
 const TEST_TOOLS: &[Tool] = &[C_COMPILER, NEXTEST, PYTHON, MONO, NPM, POSTGRES];

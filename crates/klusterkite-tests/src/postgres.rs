@@ -105,22 +105,26 @@ impl Postgres {
 
     /// Kills every process of the server at once, as a power failure does.
     pub fn kill(&mut self) -> Result<()> {
-        signal(self.server.id(), Signal::KILL);
         let gone = wait_until(START_TIMEOUT, || {
-            let left = processes_below(&self.data());
-            for id in &left {
-                signal(*id, Signal::KILL);
-            }
-            // The parent is waited for, so that it is no zombie.
-            let _ = self.server.try_wait();
-            left.is_empty()
+            self.kill_now();
+            // The first process is waited for, so that it is no zombie, whose number means nobody else.
+            matches!(self.server.try_wait(), Ok(Some(_)))
+                && processes_below(&self.data()).is_empty()
         });
         ensure!(gone, "the server does not end");
         Ok(())
     }
 
+    /// Kills every process of the server that is seen; [`kill`](Self::kill) sees that they are gone.
+    pub fn kill_now(&self) {
+        for id in processes_below(&self.data()) {
+            signal(id, Signal::KILL);
+        }
+    }
+
     /// Starts the server again on its data.
     pub fn start_again(&mut self) -> Result<()> {
+        self.kill()?;
         self.server = launch(&self.programs, self.owner, &self.data())?;
         self.wait_until_ready()
     }

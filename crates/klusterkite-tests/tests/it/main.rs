@@ -4,6 +4,7 @@
 
 mod bad_release;
 mod clock;
+mod databases;
 mod kills;
 mod nuget_exe;
 mod outage;
