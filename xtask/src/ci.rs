@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::tools::{
-    C_COMPILER, MONO, NEXTEST, NPM, POSTGRES, PYTHON, Tool, cargo, need, root, run,
+    C_COMPILER, CERT_SYNC, MONO, NEXTEST, NPM, POSTGRES, PYTHON, Tool, cargo, need, root, run,
 };
 
 /// What the tests run.
-const TEST_TOOLS: &[Tool] = &[C_COMPILER, NEXTEST, PYTHON, MONO, NPM, POSTGRES];
+const TEST_TOOLS: &[Tool] = &[C_COMPILER, NEXTEST, PYTHON, MONO, CERT_SYNC, NPM, POSTGRES];
 
 /// Runs every stage, prints the time of each, and fails at the end when one of them failed.
 pub(crate) fn ci() -> Result<ExitCode> {

@@ -38,12 +38,21 @@ pub(crate) const PYTHON: Tool = Tool {
     install: "apt install python3",
 };
 
+/// Makes Mono trust an authority.
+pub(crate) const CERT_SYNC: Tool = Tool {
+    // It has no option that only says that it is there.
+    look: &["sh", "-c", "command -v cert-sync"],
+    name: "`cert-sync`",
+    purpose: "nuget.exe is tested over https with an authority of its own",
+    install: "apt install ca-certificates-mono",
+};
+
 /// Runs nuget.exe.
 pub(crate) const MONO: Tool = Tool {
     look: &["mono", "--version"],
     name: "`mono`",
     purpose: "the feed is tested with the real nuget.exe",
-    install: "apt install mono-complete ca-certificates-mono",
+    install: "apt install mono-complete",
 };
 
 /// Brings nuget.exe and what the feed is measured beside.

@@ -6,3 +6,5 @@ mod launched;
 mod packages;
 mod publishing;
 mod reading;
+mod secure;
+mod symbols;

@@ -5,12 +5,19 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use klusterkite_tests::process::wait_until;
+use klusterkite_tests::process::{signal, wait_until};
+use rustix::process::Signal;
 
 /// Longest time for one command on a slow machine.
 const COMMAND_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// How long Mono may do nothing before it is nudged.
+///
+/// At its end, most often after a push, it may wait up to a minute for a parked thread of its pool that did not hear
+/// that all is over. Writing a dump of its threads, which it does on QUIT, wakes that thread, and does no harm else.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 
 /// Where `cargo xtask test` puts nuget.exe, below the target directory.
 const PROGRAM: &str = "tools/nuget.exe/node_modules/nuget-exe/nuget-5.8.0.exe";
@@ -74,6 +81,27 @@ impl NuGet {
 
     /// Makes a package of files (where they are, where they go) by `nuget pack`; returns its path.
     pub(crate) fn pack(&self, id: &str, version: &str, files: &[(&Path, &str)]) -> String {
+        self.pack_with(id, version, files, &[])
+    }
+
+    /// Makes a package and, beside it, one with its symbols.
+    pub(crate) fn pack_with_symbols(
+        &self,
+        id: &str,
+        version: &str,
+        files: &[(&Path, &str)],
+    ) -> String {
+        let options = ["-Symbols", "-SymbolPackageFormat", "snupkg"];
+        self.pack_with(id, version, files, &options)
+    }
+
+    fn pack_with(
+        &self,
+        id: &str,
+        version: &str,
+        files: &[(&Path, &str)],
+        options: &[&str],
+    ) -> String {
         let mut entries = String::new();
         for (from, to) in files {
             let from = from.display();
@@ -88,10 +116,17 @@ impl NuGet {
         );
         let path = self.home.join(format!("{id}.nuspec"));
         fs::write(&path, nuspec).unwrap();
-        let packed = self.run(&["pack", path.to_str().unwrap(), "-NoPackageAnalysis"]);
-        packed.succeeds();
+        let pack = ["pack", path.to_str().unwrap(), "-NoPackageAnalysis"];
+        self.run(&[&pack[..], options].concat()).succeeds();
         let package = self.home.join(format!("{id}.{version}.nupkg"));
         package.to_str().unwrap().to_owned()
+    }
+
+    /// Makes Mono, and with it nuget.exe, trust an authority.
+    pub(crate) fn trust(&self, authority: &Path) {
+        let mut command = self.environment("cert-sync");
+        command.arg("--user").arg(authority);
+        self.output(command).succeeds();
     }
 
     fn mono(&self) -> Command {
@@ -128,8 +163,16 @@ impl NuGet {
                 panic!("{command:?} cannot be started, run `cargo xtask test`: {error}")
             });
         let mut status = None;
+        let (mut activity, mut since) = (Activity::of(child.id()), Instant::now());
         let in_time = wait_until(COMMAND_TIMEOUT, || {
             status = child.try_wait().unwrap();
+            let now = Activity::of(child.id());
+            if now != activity || !now.sleeps {
+                (activity, since) = (now, Instant::now());
+            } else if status.is_none() && since.elapsed() > IDLE_MAX {
+                signal(child.id(), Signal::QUIT);
+                since = Instant::now();
+            }
             status.is_some()
         });
         if !in_time {
@@ -175,6 +218,33 @@ impl Ended {
             self.text
         );
         self.text
+    }
+}
+
+/// What a process does.
+#[derive(PartialEq, Eq)]
+struct Activity {
+    /// Its first thread waits for something other than a processor or a disk.
+    sleeps: bool,
+    /// How long it has computed, in whatever unit.
+    computed: String,
+}
+
+impl Activity {
+    fn of(process: u32) -> Self {
+        // Empty when it is gone.
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        // What stands in parentheses, the name, may have spaces.
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split(' ')
+            .collect();
+        Self {
+            sleeps: fields.get(1) == Some(&"S"),
+            computed: fields.iter().skip(12).take(2).copied().collect(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use klusterkite_nuget::{Nuspec, PackageBuilder};
 use klusterkite_tests::process::{Program, tail, wait_until};
+use klusterkite_tls::testing::{Authority, Ends};
 use tempfile::TempDir;
 
 use super::client::NuGet;
@@ -27,8 +28,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// A feed that wants a key for everything; killed when dropped.
 pub(crate) struct Feed {
     program: Program,
-    /// `host:port`.
-    address: String,
+    /// Without a slash at the end.
+    origin: String,
     directory: TempDir,
 }
 
@@ -38,8 +39,21 @@ impl Feed {
         Self::start_in(tempfile::tempdir().unwrap(), "")
     }
 
+    /// Starts a feed with a certificate for `localhost` of an authority that nobody knows yet; returns its file too.
+    pub(crate) fn start_with_tls() -> (Self, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::new("an authority of a test");
+        let certificate = authority.write(directory.path());
+        authority.write_identity(directory.path(), &["localhost"], Ends::Late);
+        let tls = "tls { certificate = server.pem, key = server.key }";
+        let mut feed = Self::start_in(directory, tls);
+        let port = feed.origin.rsplit(':').next().unwrap();
+        feed.origin = format!("https://localhost:{port}");
+        (feed, certificate)
+    }
+
     /// Starts a feed in a directory with members added to its settings.
-    pub(crate) fn start_in(directory: TempDir, settings: &str) -> Self {
+    fn start_in(directory: TempDir, settings: &str) -> Self {
         let path = directory.path();
         let text = format!(
             "listen = \"127.0.0.1:0\", directory = data, addressFile = address
@@ -68,16 +82,17 @@ impl Feed {
             "the feed does not listen:\n{}",
             tail(&path.join("feed.log"))
         );
+        let origin = format!("http://{}", address.expect("it is up"));
         Self {
             program,
-            address: address.expect("it is up"),
+            origin,
             directory,
         }
     }
 
     /// Address of the service index.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/v3/index.json", self.address)
+        format!("{}/v3/index.json", self.origin)
     }
 
     /// Somebody with a NuGet.Config that has a key for reading.
