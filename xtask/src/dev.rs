@@ -71,6 +71,7 @@ fn start(asked: &Asked, is_interrupted: &dyn Fn() -> bool) -> Result<Option<Loca
         repository: root(),
         sample: asked.sample.clone(),
         workers: asked.nodes,
+        tls: asked.tls,
     });
     // Ctrl-C ends what the start was running as well; that is no error of its own.
     let mut cluster = match cluster {
@@ -90,6 +91,7 @@ struct Asked {
     keep: bool,
     run: Option<String>,
     sample: String,
+    tls: bool,
 }
 
 impl Asked {
@@ -100,6 +102,7 @@ impl Asked {
             keep: false,
             run: None,
             sample: "hello".to_owned(),
+            tls: false,
         };
         while let Some(argument) = arguments.next()? {
             match argument {
@@ -111,6 +114,7 @@ impl Asked {
                 }
                 Arg::Long("dir") => asked.directory = std::path::absolute(arguments.value()?)?,
                 Arg::Long("keep") => asked.keep = true,
+                Arg::Long("tls") => asked.tls = true,
                 Arg::Long("run") => {
                     asked.run = Some(arguments.value()?.to_string_lossy().into_owned());
                 }

@@ -32,6 +32,7 @@ cargo xtask COMMAND
       --keep         goes on with the cluster that is in DIR
       --run CMD      runs CMD in the cluster's environment, stops the cluster and ends with CMD's exit code
       --sample NAME  hello (default) or clock-py
+      --tls          manager and feed speak TLS, with an authority made for this cluster
   dist               release binaries and packages in target/dist
   bench NAME         launcher, hocon, feed [--json]: measures, in release
   fuzz hocon         mutated inputs; fails on the first that panics, takes too long or breaks a rule

@@ -36,7 +36,7 @@ KLUSTERKITE_PASSWORD holds the password, for scripts that cannot use a file.";
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// URL of the manager, such as http://10.0.0.5:8080.
+    /// URL of the manager, such as http://10.0.0.5:8080 or https://manager.example.org.
     #[arg(long, global = true, env = "KLUSTERKITE_URL", hide_env_values = true)]
     pub url: Option<String>,
     /// Login of the user.
@@ -78,6 +78,15 @@ pub struct Global {
         hide_env_values = true
     )]
     pub feed_key_file: Option<PathBuf>,
+    /// File with the authority that has signed the certificates of manager and feed, PEM [default: the system's].
+    #[arg(
+        long,
+        global = true,
+        env = "KLUSTERKITE_CA",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    pub ca: Option<PathBuf>,
     /// How results are written.
     #[arg(long, global = true, value_enum, default_value_t)]
     pub output: Output,

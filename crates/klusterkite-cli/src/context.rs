@@ -9,7 +9,7 @@ use klusterkite_api::configurations::Configuration;
 use klusterkite_api::operations::OperationId;
 use klusterkite_client::api::{ApiClient, Session};
 use klusterkite_client::feed::{FeedClient, FeedCredential};
-use klusterkite_client::{Error, Kind, Retry};
+use klusterkite_client::{Error, Kind, Retry, Trust};
 use klusterkite_wire::{ConfigurationId, Secret};
 use serde::Serialize;
 
@@ -115,7 +115,7 @@ impl Context {
         let Some(stored) = session::read(&path)? else {
             return Ok(());
         };
-        let client = ApiClient::new(&stored.url, Retry::STANDARD)?.with_session(stored);
+        let client = self.api(&stored.url)?.with_session(stored);
         match client.logout() {
             // A session that the manager does not know has ended as well.
             Err(error) if error.kind() != Kind::Unauthenticated => return Err(error.into()),
@@ -139,7 +139,15 @@ impl Context {
     fn keeping(&self, url: &str) -> anyhow::Result<ApiClient> {
         let path = self.session_path()?;
         let keeper = move |session: &Session| session::write(&path, session);
-        Ok(ApiClient::new(url, Retry::STANDARD)?.with_keeper(Box::new(keeper)))
+        Ok(self.api(url)?.with_keeper(Box::new(keeper)))
+    }
+
+    fn api(&self, url: &str) -> anyhow::Result<ApiClient> {
+        Ok(ApiClient::new(url, Retry::STANDARD)?.with_trust(self.trust()))
+    }
+
+    fn trust(&self) -> Trust {
+        Trust::from_files(self.global.ca.clone())
     }
 
     /// Tells whether a stored session is for what the arguments name.
@@ -202,7 +210,7 @@ impl Context {
         };
         let key = self.global.feed_key_file.as_deref();
         let credential = key.map(FeedCredential::read).transpose()?;
-        Ok(FeedClient::new(&url, credential, Retry::STANDARD)?)
+        Ok(FeedClient::new(&url, credential, Retry::STANDARD)?.with_trust(self.trust()))
     }
 
     /// Tells whether a feed was named, so that no manager is needed.

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use klusterkite_api::privileges::Privilege;
-use klusterkite_client::Retry;
 use klusterkite_client::feed::{FeedClient, FeedCredential};
+use klusterkite_client::{Retry, Trust};
 use klusterkite_core::configuration::ConfigurationState;
 use klusterkite_core::release::Release;
 use klusterkite_store::rows::{ClientRow, ConfigurationRow, RoleRow, UserRow};
@@ -138,7 +138,12 @@ fn feed(settings: &SeederSettings) -> anyhow::Result<FeedClient> {
         .as_deref()
         .map(FeedCredential::read)
         .transpose()?;
-    Ok(FeedClient::new(url, credential, Retry::NONE)?)
+    let trust = Trust::from_files(settings.tls.ca.clone());
+    if settings.tls.ca.is_some() {
+        // Waiting for the feed would not mend it.
+        trust.client_config()?;
+    }
+    Ok(FeedClient::new(url, credential, Retry::NONE)?.with_trust(trust))
 }
 
 /// Looks at the feed until it has everything, or for as long as the settings say.

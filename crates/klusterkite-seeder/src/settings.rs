@@ -24,6 +24,7 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
         "KLUSTERKITE_SEEDER_FEED_CREDENTIAL_FILE",
         "feedCredentialFile",
     ),
+    ("KLUSTERKITE_SEEDER_TLS_CA", "tls.ca"),
     ("KLUSTERKITE_SEEDER_WAIT", "wait"),
     ("KLUSTERKITE_SEEDER_FALLBACK_DIRECTORY", "fallbackDirectory"),
     ("KLUSTERKITE_SEEDER_SETTINGS_FILE", "settingsFile"),
@@ -59,6 +60,9 @@ pub struct SeederSettings {
     /// Key for reading the feed.
     #[serde(default)]
     pub feed_credential_file: Option<PathBuf>,
+    /// Whose certificate the feed may show; default: those of the system's authorities.
+    #[serde(default)]
+    pub tls: TlsSettings,
     /// How long to wait for feed and packages; default: for ever.
     #[serde(default, deserialize_with = "duration")]
     pub wait: Option<Duration>,
@@ -86,6 +90,14 @@ pub struct SeederSettings {
     /// Credentials of launchers, by container type.
     #[serde(deserialize_with = "clients")]
     pub clients: BTreeMap<ContainerType, ClientSettings>,
+}
+
+/// Whom to trust.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct TlsSettings {
+    /// File with authorities (PEM), relative to the seeder's settings file.
+    pub ca: Option<PathBuf>,
 }
 
 /// Labels of the first configuration.
@@ -178,6 +190,7 @@ fn parse(path: &Path, environment: &BTreeMap<String, String>) -> anyhow::Result<
         bail!("the configuration's settings have no key `{key}`");
     }
 
+    settings.tls.ca = settings.tls.ca.map(|ca| directory.join(ca));
     for (name, user) in [
         ("admin", &mut settings.users.admin),
         ("guest", &mut settings.users.guest),

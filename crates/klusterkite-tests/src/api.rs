@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use klusterkite_tls::{Agents, Trust};
 use klusterkite_wire::Secret;
 use serde_json::{Value, json};
+use ureq::Agent;
+use ureq::config::ConfigBuilder;
+use ureq::typestate::AgentScope;
 
 /// A logged-in operator.
 #[derive(Debug, Clone)]
 pub struct Operator {
     url: String,
     token: Secret,
+    agent: Agent,
 }
 
 /// Status and body of an answer.
@@ -24,13 +29,14 @@ pub struct Answer {
 
 impl Operator {
     /// Logs in with a password.
-    pub fn log_in(url: &str, login: &str, password: &Secret) -> Result<Self> {
+    pub fn log_in(url: &str, login: &str, password: &Secret, trust: &Trust) -> Result<Self> {
+        let agent = agent_for(url, trust)?;
         let form = [
             ("grant_type", "password"),
             ("username", login),
             ("password", password.reveal()),
         ];
-        let mut answer = agent().post(format!("{url}/oauth/token")).send_form(form)?;
+        let mut answer = agent.post(format!("{url}/oauth/token")).send_form(form)?;
         let status = answer.status();
         let body: Value = answer.body_mut().read_json()?;
         let token = body["access_token"]
@@ -39,6 +45,7 @@ impl Operator {
         Ok(Self {
             url: url.to_owned(),
             token: Secret::new(token),
+            agent,
         })
     }
 
@@ -58,7 +65,7 @@ impl Operator {
             format!("{}/api/v1{path}", self.url),
             format!("Bearer {}", self.token.reveal()),
         );
-        let agent = agent();
+        let agent = &self.agent;
         let sent = match (method, body) {
             ("GET", _) => agent.get(&url).header("authorization", &bearer).call(),
             ("DELETE", _) => agent.delete(&url).header("authorization", &bearer).call(),
@@ -96,9 +103,17 @@ impl Answer {
 }
 
 /// Makes an HTTP agent that hands on error statuses and gives up in time.
-pub fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder()
+pub fn agent() -> Agent {
+    settings().build().into()
+}
+
+/// Makes such an agent for a URL that may be of a server with TLS.
+pub fn agent_for(url: &str, trust: &Trust) -> Result<Agent> {
+    Ok(Agents::new(trust.clone(), settings).get(url)?)
+}
+
+fn settings() -> ConfigBuilder<AgentScope> {
+    Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_mins(1)));
-    config.build().into()
+        .timeout_global(Some(Duration::from_mins(1)))
 }

@@ -7,6 +7,7 @@
 //! <dir>/seed/              settings, credentials, fallback files
 //! <dir>/system/            what belongs to the system: database of the manager, resources of the sample
 //! <dir>/containers/<name>/ one launcher each
+//! <dir>/tls/               authority, certificate and key, if the cluster speaks TLS
 //! <dir>/log/<name>.log     output of every program
 //! ```
 
@@ -20,6 +21,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use klusterkite_tls::Trust;
+use klusterkite_tls::testing::{Authority, Ends, IdentityFiles};
 use klusterkite_wire::Secret;
 use serde_json::{Value, json};
 
@@ -54,6 +57,8 @@ pub struct Options {
     pub sample: String,
     /// Number of worker containers.
     pub workers: usize,
+    /// Whether manager and feed speak TLS, with an authority made for this cluster.
+    pub tls: bool,
 }
 
 /// A running cluster.
@@ -65,6 +70,7 @@ pub struct LocalCluster {
     pub launchers: BTreeMap<String, Program>,
     manager_url: String,
     feed_url: String,
+    tls: Option<Tls>,
     /// Ports of the sample's service, by worker.
     pub ports: Vec<u16>,
 }
@@ -87,10 +93,16 @@ impl LocalCluster {
                 .with_context(|| format!("cannot create {}", path.display()))?;
         }
         let places = Places::load_or_choose(&options)?;
-        let feed = start_feed(&options, places.feed_port)?;
+        let tls = options
+            .tls
+            .then(|| Tls::load_or_make(directory))
+            .transpose()?;
+        let scheme = if options.tls { "https" } else { "http" };
+        let feed = start_feed(&options, tls.as_ref(), places.feed_port)?;
         let mut cluster = Self {
-            manager_url: format!("http://127.0.0.1:{}", places.manager_port),
-            feed_url: format!("http://127.0.0.1:{}/v3/index.json", places.feed_port),
+            manager_url: format!("{scheme}://127.0.0.1:{}", places.manager_port),
+            feed_url: format!("{scheme}://127.0.0.1:{}/v3/index.json", places.feed_port),
+            tls,
             ports: places.worker_ports.clone(),
             launchers: BTreeMap::new(),
             feed,
@@ -243,7 +255,7 @@ impl LocalCluster {
         let path = |name: &str| directory.join(name).display().to_string();
         let programs = self.options.programs.display().to_string();
         let search = std::env::var("PATH").unwrap_or_default();
-        BTreeMap::from([
+        let mut environment = BTreeMap::from([
             ("KLUSTERKITE_URL".to_owned(), self.manager_url.clone()),
             ("KLUSTERKITE_USER".to_owned(), "admin".to_owned()),
             (
@@ -261,7 +273,11 @@ impl LocalCluster {
                 directory.display().to_string(),
             ),
             ("PATH".to_owned(), format!("{programs}:{search}")),
-        ])
+        ]);
+        if let Some(tls) = &self.tls {
+            environment.insert("KLUSTERKITE_CA".to_owned(), tls.ca.display().to_string());
+        }
+        environment
     }
 
     fn write_environment(&self) -> Result<()> {
@@ -283,7 +299,12 @@ impl LocalCluster {
         let password = credentials["admin"]["password"]
             .as_str()
             .context("no password of admin")?;
-        Operator::log_in(&self.manager_url, "admin", &Secret::new(password))
+        Operator::log_in(
+            &self.manager_url,
+            "admin",
+            &Secret::new(password),
+            &trust(self.tls.as_ref()),
+        )
     }
 
     /// Returns what the seeder wrote down.
@@ -352,7 +373,7 @@ impl LocalCluster {
             .split([':', '/'])
             .nth(4)
             .context("the feed's URL has a port")?;
-        self.feed = start_feed(&self.options, port.parse()?)?;
+        self.feed = start_feed(&self.options, self.tls.as_ref(), port.parse()?)?;
         Ok(())
     }
 
@@ -374,6 +395,9 @@ impl LocalCluster {
             "workingDirectory": container,
             "feedCredentialFile": self.options.directory.join("feed/reader.json"),
         });
+        if let Some(tls) = &self.tls {
+            settings["tls"] = json!({ "ca": tls.ca });
+        }
         if fallback {
             let file = self
                 .options
@@ -395,7 +419,7 @@ impl LocalCluster {
             seed.join("settings.json"),
             serde_json::to_string_pretty(&settings)?,
         )?;
-        let seeder = json!({
+        let mut seeder = json!({
             "database": self.system().join("klusterkite.db"),
             "settingsFile": seed.join("settings.json"),
             "feedCredentialFile": self.options.directory.join("feed/reader.json"),
@@ -404,6 +428,9 @@ impl LocalCluster {
             "fallbackTemplates": ["clusterManager"],
             "clients": ["manager", "worker"],
         });
+        if let Some(tls) = &self.tls {
+            seeder["tls"] = json!({ "ca": tls.ca });
+        }
         let file = seed.join("seeder.hocon");
         fs::write(&file, serde_json::to_string_pretty(&seeder)?)?;
         output(Command::new(self.options.programs.join("klusterkite-seeder")).arg(&file))?;
@@ -417,13 +444,17 @@ impl LocalCluster {
     /// Fills the placeholders of the sample's first settings.
     fn first_settings(&self, places: &Places) -> Result<Value> {
         let directory = &self.options.directory;
-        let manager = json!({ "KlusterKite": { "NodeManager": {
+        let mut manager = json!({ "KlusterKite": { "NodeManager": {
             "Listen": format!("127.0.0.1:{}", places.manager_port),
             "Database": self.system().join("klusterkite.db"),
             // One machine: whoever has not spoken after this time is away.
             "FailoverLease": "20s",
             "FeedCredentialFile": directory.join("feed/reader.json"),
         } } });
+        if let Some(tls) = &self.tls {
+            let files = json!({ "Certificate": tls.identity.certificate, "Key": tls.identity.key });
+            manager["KlusterKite"]["NodeManager"]["Tls"] = files;
+        }
         let path = self.sample().join("cluster.json");
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -482,6 +513,39 @@ impl Drop for LocalCluster {
     }
 }
 
+/// What a cluster with TLS shows and trusts.
+struct Tls {
+    ca: PathBuf,
+    identity: IdentityFiles,
+}
+
+impl Tls {
+    /// Makes authority and certificate, once for a directory: its settings name them.
+    fn load_or_make(directory: &Path) -> Result<Self> {
+        let directory = directory.join("tls");
+        let made = Self {
+            ca: directory.join("ca.pem"),
+            identity: IdentityFiles {
+                certificate: directory.join("server.pem"),
+                key: directory.join("server.key"),
+            },
+        };
+        if made.ca.exists() {
+            return Ok(made);
+        }
+        fs::create_dir_all(&directory)?;
+        let authority = Authority::new("KlusterKite on this machine");
+        let identity =
+            authority.write_identity(&directory, &["127.0.0.1", "localhost"], Ends::Late);
+        let ca = authority.write(&directory);
+        Ok(Self { ca, identity })
+    }
+}
+
+fn trust(tls: Option<&Tls>) -> Trust {
+    Trust::from_files(tls.map(|tls| tls.ca.clone()))
+}
+
 /// Ports, chosen once for a directory.
 struct Places {
     feed_port: u16,
@@ -524,7 +588,7 @@ fn free_ports(count: usize) -> Result<Vec<u16>> {
 }
 
 /// Starts the feed and waits until it answers.
-fn start_feed(options: &Options, port: u16) -> Result<Program> {
+fn start_feed(options: &Options, tls: Option<&Tls>, port: u16) -> Result<Program> {
     let directory = options.directory.join("feed");
     let settings = directory.join("feed.hocon");
     if !settings.exists() {
@@ -540,11 +604,15 @@ fn start_feed(options: &Options, port: u16) -> Result<Program> {
             )?;
             keys.push(json!({ "name": name, "key": key, "scopes": scopes }));
         }
-        let text = json!({
+        let mut text = json!({
             "listen": format!("127.0.0.1:{port}"),
             "directory": directory.join("data"),
             "keys": keys,
         });
+        if let Some(tls) = tls {
+            let (certificate, key) = (&tls.identity.certificate, &tls.identity.key);
+            text["tls"] = json!({ "certificate": certificate, "key": key });
+        }
         write_private(&settings, &serde_json::to_string_pretty(&text)?)?;
     }
     let mut command = Command::new(options.programs.join("klusterkite-feed"));
@@ -553,8 +621,9 @@ fn start_feed(options: &Options, port: u16) -> Result<Program> {
         &options.directory.join("log"),
         command.arg(&settings).current_dir(&directory),
     )?;
-    let agent = crate::api::agent();
-    let url = format!("http://127.0.0.1:{port}/healthz");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://127.0.0.1:{port}/healthz");
+    let agent = crate::api::agent_for(&url, &trust(tls))?;
     let answers = wait_until(Duration::from_secs(10), || {
         !feed.runs()
             || agent

@@ -1,9 +1,15 @@
-//! Authorities and certificates for tests; each is made anew, nothing secret is in the repository.
+//! Authorities, certificates and a server for tests; each is made anew, nothing secret is in the repository.
 
 use std::fs;
+use std::net::{self, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::Identity;
 
 /// An authority that signs what a test wants.
 pub struct Authority {
@@ -73,4 +79,33 @@ impl Authority {
         fs::write(&files.certificate, certificate.pem()).expect("the test's directory takes files");
         files
     }
+}
+
+/// Ends TLS in front of a server that speaks plain; it lives as long as the test's process.
+pub fn front(files: &IdentityFiles, behind: SocketAddr) -> SocketAddr {
+    let identity = Identity::read(files.certificate.clone(), files.key.clone());
+    let identity = identity.expect("the test's files are good");
+    let listener = net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = listener.local_addr().expect("it has an address");
+    listener.set_nonblocking(true).expect("it is a socket");
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime starts");
+        runtime.block_on(async move {
+            let listener = TcpListener::from_std(listener).expect("the runtime has sockets");
+            while let Ok((stream, _)) = listener.accept().await {
+                let mut outer = identity.accept(stream);
+                tokio::spawn(async move {
+                    // Whoever goes away early ends the connection on both sides.
+                    let Ok(mut inner) = TcpStream::connect(behind).await else {
+                        return;
+                    };
+                    let _ = copy_bidirectional(&mut outer, &mut inner).await;
+                });
+            }
+        });
+    });
+    address
 }

@@ -45,6 +45,7 @@ pub(crate) fn launcher_limits(as_json: bool) -> Result<()> {
         repository: root(),
         sample: "hello".to_owned(),
         workers: 1,
+        tls: false,
     })?;
     let mut measured = Vec::new();
     for _ in 0..ROUNDS {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use klusterkite_tls::testing::{IdentityFiles, front};
 use klusterkite_wire::start::{PackageReference, StartConfiguration};
 use klusterkite_wire::{ConfigurationId, Secret};
 use rustix::process::{Pid, Signal, kill_process};
@@ -103,6 +104,15 @@ pub(crate) fn large_package(container: &Container) -> PackageReference {
 impl Container {
     /// Makes a container whose manager answers "nothing for you".
     pub(crate) fn new() -> Self {
+        Self::with_certificate(None)
+    }
+
+    /// Makes a container whose manager and feed speak TLS with this certificate.
+    pub(crate) fn secure(files: &IdentityFiles) -> Self {
+        Self::with_certificate(Some(files))
+    }
+
+    fn with_certificate(files: Option<&IdentityFiles>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let packages = Packages::default();
         let manager = Arc::new(Mutex::new(Manager {
@@ -114,7 +124,11 @@ impl Container {
         let (feed, managed) = (packages.clone(), Arc::clone(&manager));
         let (gate, downloads) = (Arc::new(Gate::default()), Arc::new(AtomicUsize::new(0)));
         let (closed, counted) = (Arc::clone(&gate), Arc::clone(&downloads));
+        let is_secure = files.is_some();
         let server = Server::start(move |request| {
+            if is_secure && request.path == "/v3/index.json" {
+                return secure_index(request);
+            }
             let Some(response) = feed.answer(request) else {
                 return answer(&mut managed.lock().unwrap(), request);
             };
@@ -124,7 +138,11 @@ impl Container {
             closed.pass(&request.path);
             response
         });
-        let url = server.url();
+        let mut url = server.url();
+        if let Some(files) = files {
+            let behind = url.strip_prefix("http://").unwrap().parse().unwrap();
+            url = format!("https://{}", front(files, behind));
+        }
         let container = Self {
             directory,
             packages,
@@ -137,6 +155,11 @@ impl Container {
         };
         container.configure("");
         container
+    }
+
+    /// Returns the origin of manager and feed.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Writes the configuration: quick defaults, then what the test adds.
@@ -436,6 +459,14 @@ impl Drop for Container {
             let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
         }
     }
+}
+
+/// The service index of a feed that others reach by TLS only.
+fn secure_index(request: &Request) -> Response {
+    let host = request.header("host").unwrap_or_default();
+    let flat = json!({"@id": format!("https://{host}/flat/"), "@type": "PackageBaseAddress/3.0.0"});
+    let index = json!({"version": "3.0.0", "resources": [flat]});
+    Response::new(200, index.to_string())
 }
 
 fn answer(manager: &mut Manager, request: &Request) -> Response {

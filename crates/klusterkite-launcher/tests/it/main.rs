@@ -9,6 +9,7 @@ mod errors;
 mod feed;
 mod next;
 mod process;
+mod secure;
 #[path = "../../../klusterkite-install/tests/it/server.rs"]
 #[expect(dead_code, reason = "shared with the tests of klusterkite-install")]
 mod server;

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use klusterkite_node::{Answer, Introduction, Link, LinkEvent, LinkSettings, Trust};
+use klusterkite_tls::testing::{Authority, Ends, front};
 use klusterkite_wire::link::{
     AckState, Hello, ManagerMessage, NodeMessage, NodeReport, Order, OrderKind, ReportedStatus,
 };
@@ -316,5 +317,37 @@ fn a_node_that_does_not_take_its_events_still_reports() {
         link.report(report(ReportedStatus::Ready)).await;
         let ready = NodeMessage::Status(report(ReportedStatus::Ready));
         assert_eq!(manager.receive().await, Some(ready));
+    });
+}
+
+#[test]
+fn a_link_over_tls_reaches_a_manager_of_the_own_authority_and_tells_nobody_else_its_token() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let token = directory.path().join("node-token");
+        std::fs::write(&token, "secret").unwrap();
+        let authority = Authority::new("ours");
+        let ca = authority.write(directory.path());
+        let files = authority.write_identity(directory.path(), &["127.0.0.1"], Ends::Late);
+        let (listener, _) = listen().await;
+        let ours = front(&files, listener.local_addr().unwrap());
+        let elsewhere = tempfile::tempdir().unwrap();
+        let files = Authority::new("stranger");
+        let files = files.write_identity(elsewhere.path(), &["127.0.0.1"], Ends::Late);
+        let (strangers, _) = listen().await;
+        let stranger = front(&files, strangers.local_addr().unwrap());
+
+        let urls = [stranger, ours].map(|address| format!("https://{address}"));
+        let settings = LinkSettings {
+            trust: Trust::Authorities(vec![ca]),
+            ..settings(urls.to_vec(), &token)
+        };
+        let (_link, _events) = Link::start(settings, report(ReportedStatus::Ready));
+        let (_manager, hello) = Manager::welcome(&listener).await;
+        assert_eq!(hello.incarnation, Incarnation(5));
+        let (mut heard, _) = strangers.accept().await.unwrap();
+        let mut bytes = Vec::new();
+        let _ = heard.read_to_end(&mut bytes).await;
+        assert_eq!(bytes, [0; 0]);
     });
 }

@@ -252,8 +252,12 @@ fn settings_that_cannot_be_used_are_named_and_end_with_2() {
         (|s| s["settingsFile"] = json!("x.json"), "`settingsFile`"),
         (|s| s["settings"] = json!(null), "`settings`"),
         (
-            |s| s["settings"]["nugetFeed"] = json!("https://f/v3/index.json"),
-            "speaks `http` only",
+            |s| s["feed"] = json!("ftp://f/v3/index.json"),
+            "has to start with `http://` or `https://`",
+        ),
+        (
+            |s| s["tls"] = json!({ "ca": "/none/ca.pem" }),
+            "/none/ca.pem",
         ),
         (
             |s| s["settings"]["nodeTemplates"][1]["minimum"] = json!(1),

@@ -8,5 +8,6 @@ mod databases;
 mod kills;
 mod nuget_exe;
 mod outage;
+mod secure;
 mod story;
 mod support;

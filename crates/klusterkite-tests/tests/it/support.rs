@@ -23,6 +23,15 @@ pub(crate) struct TestCluster {
 impl TestCluster {
     /// Starts a cluster with a sample and some workers.
     pub(crate) fn start(sample: &str, workers: usize) -> Self {
+        Self::start_with(sample, workers, false)
+    }
+
+    /// Starts a cluster whose manager and feed speak TLS with an authority of their own.
+    pub(crate) fn start_secure(sample: &str, workers: usize) -> Self {
+        Self::start_with(sample, workers, true)
+    }
+
+    fn start_with(sample: &str, workers: usize, tls: bool) -> Self {
         let directory = tempfile::Builder::new().prefix("kk").tempdir().unwrap();
         let cluster = LocalCluster::start(Options {
             directory: directory.path().to_owned(),
@@ -31,6 +40,7 @@ impl TestCluster {
             repository: repository(),
             sample: sample.to_owned(),
             workers,
+            tls,
         });
         let cluster = match cluster {
             Ok(cluster) => cluster,
