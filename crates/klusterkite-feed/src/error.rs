@@ -281,6 +281,9 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// The feed that is imported does not answer.
+    #[error("the feed to import from does not answer; run the command again to go on")]
+    ImportAway(#[source] Failure),
     /// An error that several requests get.
     #[error(transparent)]
     Shared(Arc<Error>),

@@ -292,6 +292,18 @@ impl Index {
         blobs.collect()
     }
 
+    /// Tells whether packages or symbols with these bytes are listed.
+    pub(crate) async fn has_bytes(&self, hash: &Sha512Hash) -> Result<bool, Error> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM packages WHERE sha512 = $1)
+                 OR EXISTS (SELECT 1 FROM symbols WHERE sha512 = $1)",
+        )
+        .bind(hash.hex())
+        .fetch_one(&self.pool)
+        .await
+        .map_err(Error::index("read"))
+    }
+
     /// Lists the hashes of all packages or symbols, in order.
     pub(crate) async fn all_hashes(&self, kind: Kind) -> Result<Vec<Sha512Hash>, Error> {
         let sql = match kind {

@@ -10,6 +10,7 @@ mod counters;
 mod error;
 mod feed;
 mod http;
+mod import;
 mod index;
 mod keys;
 mod maintain;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use crate::error::chain;
+use crate::import::{Import, Outcome, arguments, import};
 use crate::maintain::{Report, check, reindex};
 use crate::retain::dry_run;
 use crate::retention::Verdict;
@@ -23,8 +25,14 @@ klusterkite-feed retain SETTINGS
 klusterkite-feed retain --dry-run SETTINGS
                                  says what would go and why everything else stays, also of a
                                  running feed
+klusterkite-feed import SETTINGS FROM [--id ID]...
+                                 takes the packages of a folder, or of another feed whose service
+                                 index is at the URL FROM, into a stopped feed; what is there
+                                 already is passed over, so a run that broke off is continued by
+                                 the next. Of another feed: --credential-file FILE, --user NAME,
+                                 --ca FILE
 
-Exit codes: 0 done, 1 failed or something is wrong in DIR, 2 cannot start with these arguments,
+Exit codes: 0 done, 1 failed, something is wrong in DIR or a package was refused, 2 cannot start with these arguments,
 settings or this address.
 ";
 
@@ -45,6 +53,13 @@ pub async fn run(arguments: Vec<OsString>) -> anyhow::Result<u8> {
         ["retain", "--dry-run", settings] | ["retain", settings, "--dry-run"] => {
             retain(Path::new(settings), true).await
         }
+        ["import", settings, from, options @ ..] => match arguments::parse(from, options) {
+            Ok(source) => run_import(Path::new(settings), source).await,
+            Err(error) => {
+                tracing::error!("{error}");
+                Ok(2)
+            }
+        },
         [settings] if !settings.starts_with('-') => start(Path::new(settings)).await,
         _ => {
             std::io::stderr().write_all(USAGE.as_bytes())?;
@@ -110,6 +125,37 @@ async fn retain(path: &Path, is_dry: bool) -> anyhow::Result<u8> {
         removed.bytes
     )?;
     Ok(0)
+}
+
+async fn run_import(path: &Path, source: Import) -> anyhow::Result<u8> {
+    let Some(settings) = read_settings(path) else {
+        return Ok(2);
+    };
+    let feed = Arc::new(Feed::open(settings).await?);
+    let mut failed = Ok(());
+    let summary = import(&feed, source, &mut |name, outcome| {
+        let mut out = std::io::stdout().lock();
+        let told = match outcome {
+            Outcome::Imported => writeln!(out, "imported  {name}"),
+            Outcome::Refused(reason) => writeln!(out, "refused   {name}: {reason}"),
+            Outcome::Known => Ok(()),
+        };
+        if let Err(error) = told {
+            failed = Err(error);
+        }
+    })
+    .await;
+    feed.close().await;
+    failed?;
+    let summary = summary?;
+    writeln!(
+        std::io::stdout(),
+        "{} imported, {} there already, {} refused",
+        summary.imported,
+        summary.known,
+        summary.refused
+    )?;
+    Ok(u8::from(summary.refused > 0))
 }
 
 fn report(found: Result<Report, Error>) -> anyhow::Result<u8> {

@@ -288,7 +288,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
 
 /// Reads a key or password: the credential file that clients of the feed use (`{"apiKey": "…"}`), or the bare
 /// key.
-fn read_credential(path: &Path, setting: &str) -> Result<Secret, Error> {
+pub(crate) fn read_credential(path: &Path, setting: &str) -> Result<Secret, Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Credential {

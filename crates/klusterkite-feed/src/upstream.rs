@@ -15,7 +15,9 @@ mod policy;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use klusterkite_nuget::v3::{CatalogEntry, PackageFacts, SearchAnswer, SearchHit};
+use klusterkite_nuget::v3::{
+    CatalogEntry, PackageFacts, SearchAnswer, SearchHit, flat_package_path,
+};
 use klusterkite_nuget::{PackageId, Version};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -25,7 +27,8 @@ use crate::feed::is_symbols;
 use crate::index::NewPackage;
 use crate::{Error, Feed};
 use breaker::Breaker;
-use client::{Broken, Client};
+use client::Broken;
+pub(crate) use client::Client;
 pub use client::{Failure, Remote};
 use flights::Flights;
 use memory::Memory;
@@ -494,37 +497,17 @@ impl Upstream {
         id: &PackageId,
         version: &Version,
     ) -> Result<Download, Error> {
-        let mut upload = feed.receive().await?;
-        let (client, runtime) = (Arc::clone(&self.client), Handle::current());
-        let (id, version, limit) = (id.clone(), version.clone(), feed.package_bytes_max);
-        let task = tokio::task::spawn_blocking(move || {
-            let take = |bytes: &[u8]| runtime.block_on(upload.write(bytes));
-            if !client.download(&id, &version, limit, take)? {
-                return Ok(Download::Absent);
-            }
-            let facts = client.facts(&id, &version).map_err(Broken::Remote)?;
-            let listed = match &facts {
-                Some(facts) => facts.listed,
-                // Not to know it is no reason to refuse the package.
-                None => client.is_listed(&id, &version).unwrap_or(true),
-            };
-            Ok(Download::Whole(
-                Box::new(upload),
-                facts.map(Box::new),
-                listed,
-            ))
+        let file = flat_package_path(id, version);
+        let downloaded = download(feed, &self.client, file, {
+            let (id, version) = (id.clone(), version.clone());
+            move |client| about(client, &id, &version)
         });
-        match task.await.map_err(Error::Task)? {
+        match downloaded.await? {
             Ok(download) => {
                 self.note(Ok(()));
                 Ok(download)
             }
-            Err(Broken::TooLarge) => {
-                self.note(Ok(()));
-                Ok(Download::TooLarge(limit))
-            }
-            Err(Broken::Here(error)) => Err(error),
-            Err(Broken::Remote(failure)) => {
+            Err(failure) => {
                 self.note(Err(&failure));
                 Err(self.away(failure))
             }
@@ -532,7 +515,49 @@ impl Upstream {
     }
 }
 
-enum Download {
+/// Asks for what a feed of our kind says about a package, and whether searches show it.
+pub(crate) fn about(
+    client: &Client,
+    id: &PackageId,
+    version: &Version,
+) -> Result<(Option<Box<PackageFacts>>, bool), Failure> {
+    let facts = client.facts(id, version)?;
+    let listed = match &facts {
+        Some(facts) => facts.listed,
+        // Not to know it is no reason to refuse the package.
+        None => client.is_listed(id, version).unwrap_or(true),
+    };
+    Ok((facts.map(Box::new), listed))
+}
+
+/// Downloads a file of the flat container and asks what there is to know about it.
+pub(crate) async fn download(
+    feed: &Arc<Feed>,
+    client: &Arc<Client>,
+    file: String,
+    about: impl FnOnce(&Client) -> Result<(Option<Box<PackageFacts>>, bool), Failure> + Send + 'static,
+) -> Result<Result<Download, Failure>, Error> {
+    let mut upload = feed.receive().await?;
+    let (client, runtime) = (Arc::clone(client), Handle::current());
+    let limit = feed.package_bytes_max;
+    let task = tokio::task::spawn_blocking(move || {
+        let take = |bytes: &[u8]| runtime.block_on(upload.write(bytes));
+        if !client.download(&file, limit, take)? {
+            return Ok(Download::Absent);
+        }
+        let (facts, listed) = about(&client).map_err(Broken::Remote)?;
+        Ok(Download::Whole(Box::new(upload), facts, listed))
+    });
+    match task.await.map_err(Error::Task)? {
+        Ok(download) => Ok(Ok(download)),
+        Err(Broken::TooLarge) => Ok(Ok(Download::TooLarge(limit))),
+        Err(Broken::Here(error)) => Err(error),
+        Err(Broken::Remote(failure)) => Ok(Err(failure)),
+    }
+}
+
+/// How a download ended.
+pub(crate) enum Download {
     /// With what a feed of our kind says about it, and whether searches show it.
     Whole(Box<Upload>, Option<Box<PackageFacts>>, bool),
     Absent,

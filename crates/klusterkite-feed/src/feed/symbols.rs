@@ -22,8 +22,16 @@ impl Feed {
     ) -> Result<(PackageId, Version), Error> {
         let (received, package) = self.inspect(received).await?;
         key.check_id(&package.nuspec.id)?;
-        let symbols = NewSymbols::from(&check_symbols(package)?);
+        self.store_symbols(received, package).await
+    }
 
+    /// Keeps symbols that were read, beside their package.
+    pub(crate) async fn store_symbols(
+        &self,
+        received: Received,
+        package: NewPackage,
+    ) -> Result<(PackageId, Version), Error> {
+        let symbols = NewSymbols::from(&check_symbols(package)?);
         let _writing = self.writing.lock().await;
         self.index.check_new_symbols(&symbols).await?;
         self.list(Kind::Symbols, received, self.index.symbols_insert(&symbols))

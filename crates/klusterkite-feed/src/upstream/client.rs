@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::read::MultiGzDecoder;
 use klusterkite_nuget::v3::{
     CatalogEntry, FACTS_TYPE, FlatVersions, PackageFacts, RegistrationItem, SearchAnswer,
-    ServiceIndex, flat_package_path,
+    ServiceIndex,
 };
 use klusterkite_nuget::{PackageId, Version};
 use klusterkite_tls::{Agents, Trust};
@@ -203,6 +203,11 @@ impl Client {
         })
     }
 
+    /// Tells whether the feed is of our kind.
+    pub(crate) fn is_ours(&self) -> Result<bool, Failure> {
+        Ok(self.service_index()?.resource(&[FACTS_TYPE]).is_some())
+    }
+
     /// Returns what a feed of our kind says about a package.
     pub(crate) fn facts(
         &self,
@@ -222,16 +227,15 @@ impl Client {
         self.document::<Listed>(&url).ok()??.listed
     }
 
-    /// Fetches a package piece by piece; returns whether it is there.
+    /// Fetches a file of the flat container piece by piece; returns whether it is there.
     pub(crate) fn download(
         &self,
-        id: &PackageId,
-        version: &Version,
+        file: &str,
         bytes_max: u64,
         mut take: impl FnMut(&[u8]) -> Result<(), crate::Error>,
     ) -> Result<bool, Broken> {
         let base = self.flat().map_err(Broken::Remote)?;
-        let url = format!("{base}/{}", flat_package_path(id, version));
+        let url = format!("{base}/{file}");
         let response = self.get(&url, DOWNLOAD_MAX, false);
         let Some(mut response) = response.map_err(Broken::Remote)? else {
             return Ok(false);

@@ -13,6 +13,7 @@ mod fake;
 mod harness;
 #[cfg(test)]
 mod operations;
+mod import;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
