@@ -12,8 +12,9 @@ mod fake;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
-mod operations;
 mod import;
+#[cfg(test)]
+mod operations;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
