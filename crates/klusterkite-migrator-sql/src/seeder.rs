@@ -55,7 +55,7 @@ impl Seeder for SqlSeeder {
         }
         let message = if done.is_empty() {
             let count = self.settings.databases.len();
-            format!("unchanged: all {count} databases are there")
+            format!("all {count} databases are there")
         } else {
             done.join("; ")
         };

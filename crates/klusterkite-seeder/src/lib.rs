@@ -6,6 +6,10 @@
 //! database that can be seen has credentials that open it, and a run that was cut short starts over with
 //! the credentials that it had handed out.
 //!
+//! Before the cluster is created, the seeders that the settings name create what its resources need: databases, roles.
+//! They come from packages of the configuration, each runs as a process of its own, in the order of the settings, and
+//! each is tried until it has worked, or `wait` is over. A later run runs them again; they look before they create.
+//!
 //! # Settings
 //!
 //! A HOCON file, named by the first argument (`seeder.hocon` without one). Environment variables of
@@ -16,7 +20,7 @@
 //! credentialsFile = /etc/klusterkite/credentials.json
 //! feed = "http://127.0.0.1:8081/v3/index.json"      # default: nugetFeed of the configuration
 //! feedCredentialFile = /etc/klusterkite/feed.json   # {"apiKey": "…"}; default: none
-//! wait = 10m                                        # for feed and packages; default: for ever
+//! wait = 10m                                        # for packages, and for each seeder; default: for ever
 //! settingsFile = cluster.json                       # beside this file; or `settings { … }` here
 //! configuration { name = "Initial configuration", majorVersion = 1, minorVersion = 0, notes = "" }
 //! fallbackDirectory = /etc/klusterkite/fallback     # files `<template>.<rid>.json`
@@ -27,6 +31,12 @@
 //! }
 //! clients = [manager, worker]                       # container types; or with values of your own:
 //! # clients { manager {}, worker { id = launcher-worker, secretFile = … } }
+//! seeders = [{                                      # default: none
+//!   migratorTemplate = db                           # whose packages and settings they get
+//!   run = ["Acme.OrdersDb"]                         # names in the manifests' section `seeders`
+//!   settings { Acme.OrdersDb.databases.orders.admin.url = "postgres://…" }   # on top, for them alone
+//!   timeout = 10m
+//! }]
 //! ```
 //!
 //! A package version in the settings may be `newest`.
@@ -40,6 +50,8 @@ mod credentials;
 mod fallback;
 mod files;
 mod packages;
+mod pause;
+mod resources;
 mod seed;
 pub mod settings;
 

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let outcome = settings::read(&arguments.settings, &std::env::vars().collect())
         .and_then(|settings| run(&settings, &Moment::now(), &mut io::stdout()));
     match outcome {
-        Ok(Outcome::Created | Outcome::Unchanged) => ExitCode::SUCCESS,
+        Ok(Outcome::Created | Outcome::Changed | Outcome::Unchanged) => ExitCode::SUCCESS,
         Err(failure) => {
             // There is nobody left to tell when stderr is closed.
             let _ = writeln!(io::stderr(), "error: {:#}", failure.error());

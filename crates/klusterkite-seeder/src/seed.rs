@@ -1,6 +1,6 @@
 use std::io::Write;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use klusterkite_api::privileges::Privilege;
@@ -15,16 +15,12 @@ use klusterkite_wire::ConfigurationId;
 use crate::credentials::{self, Credentials, UserCredentials, password_hash, secret_hash};
 use crate::fallback;
 use crate::packages::{self, Checked, Missing};
+use crate::pause::Pauses;
+use crate::resources;
 use crate::settings::SeederSettings;
 
 /// Id of the first configuration.
 const FIRST: ConfigurationId = ConfigurationId(1);
-
-/// Pause before the second look at the feed; each further one is twice as long.
-const PAUSE_FIRST: Duration = Duration::from_millis(500);
-
-/// Longest pause between two looks at the feed.
-const PAUSE_MAX: Duration = Duration::from_secs(15);
 
 const ADMIN_ROLE: &str = "Admin";
 const GUEST_ROLE: &str = "Guest";
@@ -53,6 +49,8 @@ impl Moment {
 pub enum Outcome {
     /// The cluster was created.
     Created,
+    /// It was there already; a seeder has created something that its resources lacked.
+    Changed,
     /// It was there already; nothing was changed.
     Unchanged,
 }
@@ -96,11 +94,10 @@ pub fn run(
         .map_err(Failure::Work)?;
     let database = settings.database.display();
     let seeded = runtime.block_on(Store::is_seeded(&settings.database));
-    if seeded.map_err(|error| Failure::Work(error.into()))? {
-        say(
-            out,
-            &format!("unchanged: `{database}` holds a cluster already"),
-        );
+    let seeded = seeded.map_err(|error| Failure::Work(error.into()))?;
+    let already = format!("unchanged: `{database}` holds a cluster already");
+    if seeded && settings.seeders.is_empty() {
+        say(out, &already);
         return Ok(Outcome::Unchanged);
     }
     packages::check_named(&settings.cluster).map_err(Failure::Settings)?;
@@ -109,8 +106,20 @@ pub fn run(
     for warning in &checked.warnings {
         say(out, &format!("warning: {warning}"));
     }
+    let release = Release::new(FIRST, &checked.settings, &checked.frozen)
+        .map_err(|error| Failure::Work(error.into()))?;
+    // First, so that a cluster that can be seen has resources that its migrators can move.
+    let changed = resources::seed(settings, &release, out).map_err(Failure::Work)?;
+    if seeded {
+        say(out, &already);
+        return Ok(if changed {
+            Outcome::Changed
+        } else {
+            Outcome::Unchanged
+        });
+    }
     let (outcome, credentials_file) = (
-        create(settings, &checked, *moment, &runtime).map_err(Failure::Work)?,
+        create(settings, &checked, &release, *moment, &runtime).map_err(Failure::Work)?,
         settings.credentials_file.display(),
     );
     match outcome {
@@ -120,7 +129,7 @@ pub fn run(
                 "created the cluster in `{database}`; its credentials are in `{credentials_file}`"
             ),
         ),
-        Outcome::Unchanged => say(
+        Outcome::Changed | Outcome::Unchanged => say(
             out,
             &format!("unchanged: `{database}` was created by another seeder"),
         ),
@@ -153,13 +162,14 @@ fn wait(
     out: &mut dyn Write,
 ) -> anyhow::Result<Checked> {
     let start = Instant::now();
-    let mut pause = PAUSE_FIRST;
+    let mut pauses = Pauses::new();
     loop {
         let error = match packages::resolve(feed, &settings.cluster) {
             Ok(checked) => return Ok(checked),
             Err(Missing::Never(error)) => return Err(error),
             Err(Missing::NotYet(error)) => error,
         };
+        let pause = pauses.next();
         if let Some(limit) = settings.wait
             && start.elapsed() + pause > limit
         {
@@ -173,19 +183,18 @@ fn wait(
             ),
         );
         thread::sleep(pause);
-        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
 fn create(
     settings: &SeederSettings,
     checked: &Checked,
+    release: &Release,
     moment: Moment,
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<Outcome> {
-    let release = Release::new(FIRST, &checked.settings, &checked.frozen)?;
     let credentials = credentials::ensure_written(settings)?;
-    fallback::write(settings, &release)?;
+    fallback::write(settings, release)?;
     let seed = seed(settings, checked, &credentials, moment)?;
     match runtime.block_on(Store::create(&settings.database, &seed))? {
         Created::Seeded => Ok(Outcome::Created),
@@ -258,7 +267,7 @@ fn role(name: &str, allowed: &[Privilege]) -> RoleRow {
     }
 }
 
-fn say(out: &mut dyn Write, line: &str) {
+pub(crate) fn say(out: &mut dyn Write, line: &str) {
     // Nobody has to listen: the exit code tells how it ended.
     let _ = writeln!(out, "{line}");
 }

@@ -63,7 +63,7 @@ pub struct SeederSettings {
     /// Whose certificate the feed may show; default: those of the system's authorities.
     #[serde(default)]
     pub tls: TlsSettings,
-    /// How long to wait for feed and packages; default: for ever.
+    /// How long to wait for feed and packages, and for each seeder; default: for ever.
     #[serde(default, deserialize_with = "duration")]
     pub wait: Option<Duration>,
     /// Where the files go from which containers start when no manager answers.
@@ -72,6 +72,9 @@ pub struct SeederSettings {
     /// Templates that get such files, mostly the manager's alone.
     #[serde(default)]
     pub fallback_templates: BTreeSet<TemplateCode>,
+    /// Seeders of packages, which run before the cluster is created, in this order.
+    #[serde(default)]
+    pub seeders: Vec<SeederEntry>,
     /// Settings of the first configuration, in the shape of the API.
     #[serde(default)]
     pub settings: Option<Value>,
@@ -98,6 +101,30 @@ pub struct SeederSettings {
 pub struct TlsSettings {
     /// File with authorities (PEM), relative to the seeder's settings file.
     pub ca: Option<PathBuf>,
+}
+
+/// Seeders of the packages of one migrator template.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SeederEntry {
+    /// The migrator template whose packages and settings they get.
+    pub migrator_template: TemplateCode,
+    /// Names of seeders in the manifests of those packages, in order.
+    pub run: Vec<String>,
+    /// Settings over those of the template; they are not part of the configuration.
+    #[serde(default)]
+    pub settings: Value,
+    /// Longest run of one seeder.
+    #[serde(
+        default = "default_timeout",
+        deserialize_with = "klusterkite_hocon::deserialize_duration"
+    )]
+    pub timeout: Duration,
+}
+
+/// Creating roles and databases takes seconds; after minutes something hangs.
+fn default_timeout() -> Duration {
+    Duration::from_mins(10)
 }
 
 /// Labels of the first configuration.
@@ -224,6 +251,22 @@ fn check(settings: &SeederSettings) -> anyhow::Result<()> {
         !settings.clients.is_empty(),
         "`clients` is empty; name at least the container type of the manager's container"
     );
+    for entry in &settings.seeders {
+        let template = &entry.migrator_template;
+        let mut templates = settings.cluster.migrator_templates.iter();
+        ensure!(
+            templates.any(|known| known.code == template.as_str()),
+            "`seeders` names the migrator template `{template}`, which the configuration does not have"
+        );
+        ensure!(
+            !entry.run.is_empty(),
+            "`seeders` names no seeder to `run` for the migrator template `{template}`"
+        );
+        ensure!(
+            entry.settings.is_null() || entry.settings.is_object(),
+            "the `settings` of `seeders` for the migrator template `{template}` are no object"
+        );
+    }
     let logins = [&settings.users.admin.login, &settings.users.guest.login];
     ensure!(
         logins[0] != logins[1],
@@ -259,7 +302,7 @@ fn read_document(path: &Path, environment: &BTreeMap<String, String>) -> anyhow:
     Ok(document.resolve(environment)?.deserialize("")?)
 }
 
-fn read_text(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
     let shown = path.display();
     let failed = || format!("cannot read `{shown}`");
     let file = fs::File::open(path).with_context(failed)?;

@@ -24,7 +24,7 @@ fn role_and_database_are_created_once() {
     let again = place.seed().unwrap();
     assert_eq!(
         again,
-        json!({ "changed": false, "message": "unchanged: all 1 databases are there" })
+        json!({ "changed": false, "message": "all 1 databases are there" })
     );
     let password = "SELECT rolpassword LIKE 'SCRAM%' FROM pg_authid WHERE rolname = 'shop'";
     assert_eq!(server.sql("postgres", password).unwrap(), "t");

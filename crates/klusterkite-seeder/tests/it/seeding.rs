@@ -288,6 +288,14 @@ fn settings_that_cannot_be_used_are_named_and_end_with_2() {
             "fallbackDirectory",
         ),
         (|s| s["wait"] = json!("soon"), "wait"),
+        (
+            |s| s["seeders"] = json!([{ "migratorTemplate": "db", "run": ["x"] }]),
+            "the migrator template `db`, which the configuration does not have",
+        ),
+        (
+            |s| s["seeders"] = json!([{ "run": ["x"] }]),
+            "migratorTemplate",
+        ),
     ];
     let feed = feed(|_| false);
     for (change, expected) in cases {

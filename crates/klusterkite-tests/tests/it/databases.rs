@@ -3,6 +3,7 @@
 
 mod world;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -203,7 +204,8 @@ impl Mount {
             std::env::var_os("CI").is_none(),
             "a small file system cannot be mounted: {mounted:?}"
         );
-        eprintln!("skipped: a small file system cannot be mounted here: {mounted:?}");
+        let reason = format!("skipped: a small file system cannot be mounted here: {mounted:?}\n");
+        std::io::stderr().write_all(reason.as_bytes()).unwrap();
         None
     }
 }

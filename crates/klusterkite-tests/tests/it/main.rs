@@ -6,6 +6,7 @@ mod bad_release;
 mod clock;
 mod databases;
 mod kills;
+mod migrators;
 mod nuget_exe;
 mod outage;
 mod secure;

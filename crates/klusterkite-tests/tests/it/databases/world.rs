@@ -71,14 +71,11 @@ impl World {
         fs::write(manifest_file, manifest).unwrap();
         let databases: serde_json::Map<String, Value> = (0..=DATABASES)
             .map(|number| {
-                let settings = match &world.server {
-                    Some(server) => {
-                        json!({ "url": server.url("postgres", &format!("main-{number}")) })
-                    }
-                    None => {
-                        fs::create_dir_all(world.file(number).parent().unwrap()).unwrap();
-                        json!({ "file": world.file(number) })
-                    }
+                let settings = if let Some(server) = &world.server {
+                    json!({ "url": server.url("postgres", &format!("main-{number}")) })
+                } else {
+                    fs::create_dir_all(world.file(number).parent().unwrap()).unwrap();
+                    json!({ "file": world.file(number) })
                 };
                 (format!("main-{number}"), settings)
             })
