@@ -25,6 +25,7 @@ pub struct Postgres {
     programs: PathBuf,
     /// Whom the server runs as, because it refuses to run as root.
     owner: Option<Owner>,
+    port: u16,
     server: Child,
     // Dropped after the server.
     directory: TempDir,
@@ -36,9 +37,27 @@ struct Owner {
     group: u32,
 }
 
+/// What a server shows to those who connect by TCP with TLS.
+#[derive(Debug, Clone, Copy)]
+pub struct Tls<'a> {
+    /// File with the certificate.
+    pub certificate: &'a Path,
+    /// File with its key.
+    pub key: &'a Path,
+}
+
 impl Postgres {
-    /// Makes a server and waits until it takes connections.
+    /// Makes a server without network and waits until it takes connections.
     pub fn start() -> Result<Self> {
+        Self::start_with(None)
+    }
+
+    /// Makes a server that listens on 127.0.0.1 too, and takes nobody there without TLS.
+    pub fn start_with_tls(tls: Tls<'_>) -> Result<Self> {
+        Self::start_with(Some(tls))
+    }
+
+    fn start_with(tls: Option<Tls<'_>>) -> Result<Self> {
         let programs = programs()?;
         let directory = tempfile::Builder::new().prefix("kkpg").tempdir()?;
         let owner = owner()?;
@@ -52,10 +71,17 @@ impl Postgres {
         initialise.arg("-D").arg(&data).current_dir(&data);
         initialise.args(["-U", "postgres", "-A", "trust", "-E", "UTF8"]);
         output(initialise.args(["--locale=C", "--no-sync"]))?;
+        let mut port = PORT;
+        append(&data.join("postgresql.conf"), "listen_addresses = ''\n")?;
+        if let Some(tls) = tls {
+            port = free_port()?;
+            configure_tls(tls, port, owner, &data)?;
+        }
         let server = launch(&programs, owner, &data)?;
         let mut postgres = Self {
             programs,
             owner,
+            port,
             server,
             directory,
         };
@@ -67,9 +93,15 @@ impl Postgres {
     pub fn url(&self, role: &str, database: &str) -> String {
         let socket = self.data();
         format!(
-            "postgres://{role}@localhost/{database}?host={}",
+            "postgres://{role}@localhost:{}/{database}?host={}",
+            self.port,
             socket.display()
         )
+    }
+
+    /// Returns the URL of a database for a role, by TCP.
+    pub fn url_of_tcp(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// Runs statements and returns what they give, one row per line.
@@ -149,6 +181,7 @@ impl Postgres {
     fn client(&self, program: &str, database: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.arg("-h").arg(self.data());
+        command.args(["-p", &self.port.to_string()]);
         command.args(["-U", "postgres", "-d", database]);
         command
     }
@@ -165,6 +198,39 @@ impl Drop for Postgres {
     }
 }
 
+/// Sockets in a directory of their own need no port of their own.
+const PORT: u16 = 5432;
+
+fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn configure_tls(tls: Tls<'_>, port: u16, owner: Option<Owner>, data: &Path) -> Result<()> {
+    for (source, name) in [(tls.certificate, "server.crt"), (tls.key, "server.key")] {
+        let file = data.join(name);
+        fs::copy(source, &file)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+        if let Some(owner) = owner {
+            std::os::unix::fs::chown(&file, Some(owner.user), Some(owner.group))?;
+        }
+    }
+    append(
+        &data.join("postgresql.conf"),
+        &format!("port = {port}\nlisten_addresses = '127.0.0.1'\nssl = on\n"),
+    )?;
+    fs::write(
+        data.join("pg_hba.conf"),
+        "local all all trust\nhostssl all all 127.0.0.1/32 trust\n",
+    )?;
+    Ok(())
+}
+
+fn append(path: &Path, text: &str) -> Result<()> {
+    let mut file = fs::File::options().append(true).open(path)?;
+    Ok(std::io::Write::write_all(&mut file, text.as_bytes())?)
+}
+
 fn launch(programs: &Path, owner: Option<Owner>, data: &Path) -> Result<Child> {
     let log = fs::File::options()
         .create(true)
@@ -173,7 +239,7 @@ fn launch(programs: &Path, owner: Option<Owner>, data: &Path) -> Result<Child> {
     let mut server = as_owner(&programs.join("postgres"), owner);
     server.arg("-D").arg(data).arg("-k").arg(data);
     // What is not synced survives the death of processes all the same.
-    server.args(["-c", "listen_addresses=", "-F"]);
+    server.arg("-F");
     let child = server
         .current_dir(data)
         .stdin(Stdio::null())

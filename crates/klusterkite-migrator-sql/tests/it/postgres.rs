@@ -1,7 +1,8 @@
 //! What is PostgreSQL's own.
 
-use klusterkite_tests::postgres::Postgres;
+use klusterkite_tests::postgres::{Postgres, Tls};
 use klusterkite_tests::process::wait_until;
+use klusterkite_tls::testing::{Authority, Ends};
 use serde_json::json;
 use std::time::Duration;
 
@@ -204,4 +205,40 @@ fn a_password_shows_up_nowhere() {
     assert!(!resources.contains("hunter2"), "{resources}");
     let error = place.migrate("0001_a").unwrap_err();
     assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_server_that_wants_tls_is_spoken_to_only_when_its_certificate_is_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let authority = Authority::new("ours");
+    let files = authority.write_identity(path, &["127.0.0.1"], Ends::Late);
+    let ours = authority.write(path).display().to_string();
+    let other = tempfile::tempdir().unwrap();
+    let theirs = Authority::new("theirs")
+        .write(other.path())
+        .display()
+        .to_string();
+    let server = Postgres::start_with_tls(Tls {
+        certificate: &files.certificate,
+        key: &files.key,
+    })
+    .unwrap();
+    let url = |options: &str| server.url_of_tcp("postgres", "postgres") + options;
+    let verified = |authority: &str| url(&format!("?sslmode=verify-full&sslrootcert={authority}"));
+    for (url, expected) in [
+        (verified(&ours), Ok("-")),
+        (url("?sslmode=require"), Ok("-")),
+        (verified(&theirs), Err("certificate")),
+        (url("?sslmode=disable"), Err("no encryption")),
+    ] {
+        let place = Place::new(json!({ "url": url }));
+        place.scripts(&[("0001_a.up", "CREATE TABLE a (id INT);")]);
+        let point = place.migrator().point();
+        match (point.as_deref(), expected) {
+            (Ok(point), Ok(expected)) => assert_eq!(point, expected, "{url}"),
+            (Err(error), Err(expected)) => assert!(error.contains(expected), "{url}: {error}"),
+            (point, _) => panic!("{url}: {point:?}"),
+        }
+    }
 }
