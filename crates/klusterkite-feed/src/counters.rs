@@ -9,17 +9,41 @@ pub(crate) struct Counters {
     pub(crate) pushes: AtomicU64,
     /// Requests with a key that the feed does not know.
     pub(crate) wrong_keys: AtomicU64,
+    /// Symbols published.
+    pub(crate) symbols: AtomicU64,
+    /// Packages fetched from upstreams.
+    pub(crate) upstream_fetches: AtomicU64,
+    /// Requests for which an upstream did not answer.
+    pub(crate) upstream_failures: AtomicU64,
+    /// Versions that rules of retention removed.
+    pub(crate) retention_removals: AtomicU64,
 }
 
 impl Counters {
     /// Lists all with name and meaning.
-    pub(crate) fn all(&self) -> [(&'static str, &'static str, &AtomicU64); 2] {
+    pub(crate) fn all(&self) -> [(&'static str, &'static str, &AtomicU64); 6] {
         [
             ("pushes", "Packages published.", &self.pushes),
             (
                 "wrong_keys",
                 "Requests with a key that the feed does not know.",
                 &self.wrong_keys,
+            ),
+            ("symbols", "Symbols published.", &self.symbols),
+            (
+                "upstream_fetches",
+                "Packages fetched from upstreams.",
+                &self.upstream_fetches,
+            ),
+            (
+                "upstream_failures",
+                "Requests for which an upstream did not answer.",
+                &self.upstream_failures,
+            ),
+            (
+                "retention_removals",
+                "Versions that rules of retention removed.",
+                &self.retention_removals,
             ),
         ]
     }

@@ -323,6 +323,10 @@ impl Feed {
             key.check_id(id)?;
         }
         let _writing = self.writing.lock().await;
+        // What it replaces is changed too.
+        for id in self.index.pinned_by(cluster).await? {
+            key.check_id(&id)?;
+        }
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.index.pins_replace(cluster, pins).await
     }

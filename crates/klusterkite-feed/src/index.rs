@@ -484,6 +484,21 @@ impl Index {
             .map_err(Error::index("change"))
     }
 
+    /// Lists the ids that a cluster pins.
+    pub(crate) async fn pinned_by(&self, cluster: &str) -> Result<Vec<PackageId>, Error> {
+        let texts: Vec<String> =
+            sqlx::query_scalar("SELECT DISTINCT id_lower FROM pins WHERE cluster = $1")
+                .bind(cluster)
+                .fetch_all(&self.pool)
+                .await
+                .map_err(Error::index("read"))?;
+        let ids = texts.into_iter().map(|text| {
+            let id = text.parse();
+            id.map_err(|_| Error::Row { object: text })
+        });
+        ids.collect()
+    }
+
     /// Replaces the versions that a cluster needs.
     pub(crate) async fn pins_replace(
         &self,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::counters::count;
 use crate::error::chain;
 use crate::feed::index_path;
 use crate::index::Index;
@@ -49,6 +50,7 @@ impl Feed {
                     Err(error) => return Err(error),
                 }
                 drop(writing);
+                count(&self.counters.retention_removals);
                 removed.versions += 1;
                 removed.bytes += decision.size;
                 tracing::info!(id = %decision.id, version = %decision.version,

@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::blobs::{Received, Upload};
+use crate::counters::count;
 use crate::feed::is_symbols;
 use crate::index::NewPackage;
 use crate::{Error, Feed};
@@ -145,7 +146,7 @@ impl Upstreams {
     ) -> Result<Asked<Version>, Error> {
         let mut asked = Asked::new();
         for upstream in self.of(feed, id).await? {
-            asked.add(&upstream, upstream.versions(id).await);
+            asked.add(feed, &upstream, upstream.versions(id).await);
         }
         if !asked.found.is_empty() {
             let removed = feed.index.removed_by_hand(id).await?;
@@ -165,7 +166,11 @@ impl Upstreams {
         let mut asked = Asked::new();
         for upstream in self.of(feed, id).await? {
             let entries = upstream.entries(id).await;
-            asked.add(&upstream, entries.map(|entries| entries.as_ref().clone()));
+            asked.add(
+                feed,
+                &upstream,
+                entries.map(|entries| entries.as_ref().clone()),
+            );
         }
         if !asked.found.is_empty() {
             let removed = feed.index.removed_by_hand(id).await?;
@@ -197,7 +202,7 @@ impl Upstreams {
             let SearchAnswer { total_hits, data } = match answer {
                 Ok(answer) => answer,
                 Err(failure) => {
-                    asked.add(upstream, Err(failure));
+                    asked.add(feed, upstream, Err(failure));
                     continue;
                 }
             };
@@ -217,7 +222,7 @@ impl Upstreams {
             total = total.saturating_add(total_hits);
             skip = skip.saturating_sub(total_hits);
             take = take.saturating_sub(hits.len() as u64);
-            asked.add(upstream, Ok(hits));
+            asked.add(feed, upstream, Ok(hits));
         }
         Ok((total, asked))
     }
@@ -250,6 +255,11 @@ impl Upstreams {
             source: Failure::new("a task of the feed failed"),
         })?;
         if let Err(error) = &fetched
+            && matches!(**error, Error::UpstreamAway { .. })
+        {
+            count(&feed.counters.upstream_failures);
+        }
+        if let Err(error) = &fetched
             && matches!(**error, Error::UpstreamPackage { .. })
         {
             let now = self.started.elapsed();
@@ -267,10 +277,11 @@ impl<T> Asked<T> {
         }
     }
 
-    fn add(&mut self, upstream: &Upstream, answer: Result<Vec<T>, Failure>) {
+    fn add(&mut self, feed: &Feed, upstream: &Upstream, answer: Result<Vec<T>, Failure>) {
         match answer {
             Ok(found) => self.found.extend(found),
             Err(failure) => {
+                count(&feed.counters.upstream_failures);
                 self.away.get_or_insert(upstream.away(failure));
             }
         }
@@ -480,6 +491,7 @@ impl Upstream {
         package.listed = listed;
         match feed.store(received, &package).await {
             Ok(()) => {
+                count(&feed.counters.upstream_fetches);
                 tracing::info!(%id, %version, upstream = %self.settings.name, bytes = package.size,
                     "fetched from upstream");
                 Ok(true)

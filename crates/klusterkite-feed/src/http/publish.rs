@@ -56,8 +56,12 @@ pub(super) async fn push_symbols(
 ) -> Result<Response, Refusal> {
     let links = Links::new(&feed, request.headers());
     let received = receive(&feed, request).await?;
-    let (id, version) =
-        uncancelled(async move { feed.publish_symbols(received, &key).await }).await?;
+    let publish = async move {
+        let published = feed.publish_symbols(received, &key).await?;
+        count(&feed.counters.symbols);
+        Ok(published)
+    };
+    let (id, version) = uncancelled(publish).await?;
     tracing::info!(%id, %version, "published symbols");
     Ok((
         StatusCode::CREATED,

@@ -147,4 +147,9 @@ fn a_key_with_a_prefix_pins_only_packages_with_it() {
         (refused.status, refused.code().as_str()),
         (403, "prefixRequired")
     );
+    // It cannot take other pins away either.
+    let admin = [("X-NuGet-ApiKey", ADMIN)];
+    let other = br#"[{"id": "Other", "version": "1.0"}]"#.to_vec();
+    assert_eq!(feed.call("PUT", "/pins/orders", &admin, other).status, 204);
+    assert_eq!(put("[]").code(), "prefixRequired");
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -459,6 +461,27 @@ fn a_kill_in_the_middle_of_a_fetch_leaves_nothing() {
     }
     fake.package("lib", "1.0.0", Does::Answer(bytes.clone()));
     assert!(feed.get(&nupkg("lib", "1.0.0")).body == bytes);
+}
+
+#[test]
+fn a_feed_stops_while_a_download_from_an_upstream_hangs() {
+    let fake = Fake::start();
+    fake.package("lib", "1.0.0", Does::Stall(b"PK".to_vec()));
+    let mut feed = TestFeed::start(&fake.settings(""));
+    let mut asking = TcpStream::connect(&feed.address).unwrap();
+    let path = nupkg("lib", "1.0.0");
+    write!(
+        asking,
+        "GET {path} HTTP/1.1\r\nHost: a\r\nX-NuGet-ApiKey: {ADMIN}\r\n\r\n"
+    )
+    .unwrap();
+    wait_for("the download's file", || {
+        (!feed.files("incoming").is_empty()).then_some(())
+    });
+    drop(asking);
+    assert_eq!(feed.stop(), Some(0));
+    feed.restart();
+    assert!(feed.files("incoming").is_empty());
 }
 
 #[test]
