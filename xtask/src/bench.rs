@@ -3,6 +3,7 @@
 mod feed;
 mod figure;
 mod launcher;
+mod nodes;
 
 use std::process::ExitCode;
 
@@ -27,7 +28,8 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
         Some("launcher") => launcher_limits(as_json)?,
         Some("hocon") => hocon(as_json)?,
         Some("feed") => feed::feed(as_json)?,
-        _ => bail!("say what to measure: launcher, hocon, feed"),
+        Some("nodes") => nodes::nodes(as_json)?,
+        _ => bail!("say what to measure: launcher, hocon, feed, nodes"),
     }
     Ok(ExitCode::SUCCESS)
 }

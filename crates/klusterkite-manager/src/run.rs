@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use klusterkite_hocon::Document;
 use klusterkite_tls::Identity;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,6 +71,7 @@ fn prepare() -> Result<(Runtime, Config, Listening)> {
     let identity = identity
         .transpose()
         .with_context(|| "`KlusterKite.NodeManager.Tls` cannot be used")?;
+    allow_all_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -85,6 +87,21 @@ fn prepare() -> Result<(Runtime, Config, Listening)> {
         })?;
     let listening = Listening { listener, identity };
     Ok((runtime, config, listening))
+}
+
+/// Takes as many file descriptors as the system allows: each node has a link, and the usual 1,024 end soon.
+fn allow_all_files() {
+    let limits = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limits.maximum,
+        ..limits
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        tracing::warn!(
+            "the number of connections stays limited to {:?}: {error}",
+            limits.current
+        );
+    }
 }
 
 /// Reads the settings named by `KLUSTERKITE_CONFIG`.

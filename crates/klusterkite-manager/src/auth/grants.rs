@@ -15,7 +15,7 @@ use super::throttle::{Key, Throttle};
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::secrets::{hash, random_secret, same};
-use crate::state::Draft;
+use crate::state::{Draft, State};
 
 /// Prefix of users' access tokens.
 const USER_PREFIX: &str = "kku_";
@@ -131,11 +131,18 @@ impl Grants {
         address: IpAddr,
     ) -> Result<Grant, Fault> {
         let keys = Key::of_secret(id, address);
-        self.throttle.take(cluster.now(), &keys)?;
+        // Checking the secret costs nothing: whoever has it is not held up by a thousand others at his address,
+        // which start at the same moment or guess.
+        let is_right = is_secret_of(&*cluster.read().await, id, secret);
+        if !is_right {
+            self.throttle.take(cluster.now(), &keys)?;
+            return Ok(denied(id, address));
+        }
         let given = cluster
             .transact_together(|draft| Ok(client_token(draft, id, secret)))
             .await?;
-        self.settle(cluster, &keys, given, id, address).await
+        self.sweep(cluster).await?;
+        Ok(given)
     }
 
     /// Ends a token with its whole login; a token that nobody knows is ended already.
@@ -163,7 +170,7 @@ impl Grants {
             .await
     }
 
-    /// Gives back what a successful try took from the limits, and deletes expired tokens now and then.
+    /// Gives back what a successful try took from the limits.
     async fn settle(
         &self,
         cluster: &Cluster,
@@ -175,8 +182,14 @@ impl Grants {
         if matches!(grant, Grant::Denied) {
             return Ok(denied(who, address));
         }
-        let now = cluster.now();
         self.throttle.give_back(keys);
+        self.sweep(cluster).await?;
+        Ok(grant)
+    }
+
+    /// Deletes expired tokens now and then.
+    async fn sweep(&self, cluster: &Cluster) -> Result<(), Fault> {
+        let now = cluster.now();
         let swept = Timestamp(self.swept.load(Ordering::Relaxed));
         if now.since(swept) >= SWEEP_EVERY {
             self.swept.store(now.0, Ordering::Relaxed);
@@ -186,7 +199,7 @@ impl Grants {
             };
             cluster.transact(sweep).await?;
         }
-        Ok(grant)
+        Ok(())
     }
 }
 
@@ -258,9 +271,7 @@ fn user_of_family(draft: &Draft<'_>, family: &str) -> Option<String> {
 }
 
 fn client_token(draft: &mut Draft<'_>, id: &str, secret: &Secret) -> Grant {
-    let hashed = hash(secret);
-    let client = draft.state.clients.get(id);
-    if !client.is_some_and(|client| same(&client.secret_hash, &hashed)) {
+    if !is_secret_of(draft.state, id, secret) {
         return Grant::Denied;
     }
     if draft.state.tokens.len() >= TOKENS_MAX {
@@ -283,6 +294,11 @@ fn client_token(draft: &mut Draft<'_>, id: &str, secret: &Secret) -> Grant {
         CLIENT_LIFE,
     );
     Grant::Given(answer(access, CLIENT_LIFE, None))
+}
+
+fn is_secret_of(state: &State, id: &str, secret: &Secret) -> bool {
+    let client = state.clients.get(id);
+    client.is_some_and(|client| same(&client.secret_hash, &hash(secret)))
 }
 
 fn token_put(
