@@ -1,6 +1,7 @@
 //! Measures. Each figure is printed as one line of JSON with `--json`; a missed bar ends the command with an error.
 
 mod feed;
+mod fetch;
 mod figure;
 mod launcher;
 mod nodes;
@@ -27,9 +28,10 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
     match name.as_deref() {
         Some("launcher") => launcher_limits(as_json)?,
         Some("hocon") => hocon(as_json)?,
+        Some("fetch") => fetch::fetch(as_json)?,
         Some("feed") => feed::feed(as_json)?,
         Some("nodes") => nodes::nodes(as_json)?,
-        _ => bail!("say what to measure: launcher, hocon, feed, nodes"),
+        _ => bail!("say what to measure: launcher, hocon, fetch, feed, nodes"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! The real nuget.exe, a client of the feed in the end-to-end tests.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -19,8 +19,8 @@ const FILE: &str = "node_modules/nuget-exe/nuget-5.8.0.exe";
 const SHA_256: &str = "5c5b9c96165d3283b2cb9e5b65825d343e0e7139b9e70a250b4bb24c2285f3ba";
 
 /// Installs nuget.exe below the target directory, where the tests look for it, unless it is there already, and
-/// sees whether it runs.
-pub(crate) fn install() -> Result<()> {
+/// sees whether it runs. Returns its path.
+pub(crate) fn install() -> Result<PathBuf> {
     let directory = target().join("tools/nuget.exe");
     let file = directory.join(FILE);
     if !file.exists() {
@@ -53,7 +53,7 @@ pub(crate) fn install() -> Result<()> {
         "nuget.exe does not run on this Mono; install all of it: apt install mono-complete\n{}",
         String::from_utf8_lossy(&help.stderr)
     );
-    Ok(())
+    Ok(file)
 }
 
 fn check(file: &Path) -> Result<()> {

@@ -55,6 +55,22 @@ pub(crate) const MONO: Tool = Tool {
     install: "apt install mono-complete",
 };
 
+/// Unpacks packages, as the limit of the launcher.
+pub(crate) const UNZIP: Tool = Tool {
+    look: &["unzip", "-v"],
+    name: "`unzip`",
+    purpose: "the launcher is measured beside it",
+    install: "apt install unzip",
+};
+
+/// Unpacks packages too.
+pub(crate) const BSDTAR: Tool = Tool {
+    look: &["bsdtar", "--version"],
+    name: "`bsdtar`",
+    purpose: "the launcher is measured beside it",
+    install: "apt install libarchive-tools",
+};
+
 /// Brings nuget.exe and what the feed is measured beside.
 pub(crate) const NPM: Tool = Tool {
     look: &["npm", "--version"],

@@ -73,7 +73,7 @@ pub(crate) fn launcher_limits(as_json: bool) -> Result<()> {
     .report(as_json)
 }
 
-fn rss_kib(process: u32) -> Result<f64> {
+pub(super) fn rss_kib(process: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status
         .lines()
