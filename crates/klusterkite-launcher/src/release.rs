@@ -55,7 +55,7 @@ impl Releases {
                 let path = self.path(*release);
                 let start = read_release(&path)?
                     .with_context(|| format!("release {} is gone", release.0))?;
-                if restore(&path)? {
+                if matches!(restore(&path), Ok(true)) {
                     return Ok(*release);
                 }
                 console::warn(format_args!(
@@ -151,7 +151,7 @@ impl Releases {
             // One that cannot be read is none; a new one is made and it is removed.
             if let (Some(release), Ok(Some(made_of))) = (release, read_release(&path))
                 && made_of == plain
-                && restore(&path)?
+                && matches!(restore(&path), Ok(true))
             {
                 return Ok(release);
             }
