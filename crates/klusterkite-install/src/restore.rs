@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use klusterkite_wire::service_directory as names;
@@ -24,30 +25,46 @@ pub fn restore(service_directory: &Path) -> Result<bool, Error> {
         return Ok(false);
     };
     let mut directories = BTreeSet::from([""]);
-    for (name, stamp) in &files {
-        let found = fs::symlink_metadata(service_directory.join(name));
-        if !found.is_ok_and(|found| Stamp::of(&found) == *stamp) {
-            return Ok(false);
-        }
+    for name in files.keys() {
         directories.extend(name.match_indices('/').map(|(end, _)| &name[..end]));
     }
+    let mut known = 0;
+    let mut added = Vec::new();
     for directory in &directories {
         let path = service_directory.join(directory);
-        let entries = fs::read_dir(&path).map_err(Error::file("list", &path))?;
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Error::file("list", &path)(error)),
+        };
         for entry in entries {
             let entry = entry.map_err(Error::file("list", &path))?;
             let name = entry.file_name();
-            let is_known = name.to_str().is_some_and(|name| {
-                let name = match *directory {
-                    "" => name.to_owned(),
-                    directory => format!("{directory}/{name}"),
-                };
-                name == names::FILES || files.contains_key(&name) || directories.contains(&*name)
-            });
-            if !is_known {
-                remove(&entry)?;
+            let name = match (name.to_str(), *directory) {
+                (Some(name), "") => name.to_owned(),
+                (Some(name), directory) => format!("{directory}/{name}"),
+                (None, _) => String::new(),
+            };
+            if let Some(stamp) = files.get(&name) {
+                let found = entry.metadata();
+                if !found.is_ok_and(|found| Stamp::of(&found) == *stamp) {
+                    return Ok(false);
+                }
+                known += 1;
+            } else if directories.contains(&*name) && !name.is_empty() {
+                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    return Ok(false);
+                }
+            } else if name != names::FILES {
+                added.push(entry);
             }
         }
+    }
+    if known < files.len() {
+        return Ok(false);
+    }
+    for entry in added {
+        remove(&entry)?;
     }
     Ok(true)
 }

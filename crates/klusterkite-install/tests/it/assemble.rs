@@ -362,7 +362,7 @@ fn a_service_directory_is_used_again_without_what_was_added() {
 #[test]
 fn a_service_directory_that_was_changed_is_not_used_again() {
     type Change = fn(&Path);
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 7] = [
         ("gone", |into| fs::remove_file(into.join("b/c")).unwrap()),
         ("longer", |into| fs::write(into.join("a"), "aa").unwrap()),
         ("same size", |into| fs::write(into.join("a"), "b").unwrap()),
@@ -373,6 +373,10 @@ fn a_service_directory_that_was_changed_is_not_used_again() {
         ("other mode", |into| {
             let mode = fs::Permissions::from_mode(0o777);
             fs::set_permissions(into.join("a"), mode).unwrap();
+        }),
+        ("moved behind a link", |into| {
+            fs::rename(into.join("b"), into.join("moved")).unwrap();
+            std::os::unix::fs::symlink("moved", into.join("b")).unwrap();
         }),
         ("no list", |into| {
             fs::write(into.join("files.json"), "{").unwrap();
