@@ -3,13 +3,13 @@
 //! A file under its final name is complete and durable: it is written under another name, synced,
 //! renamed, and the directory is synced. Nothing is ever changed in place.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use klusterkite_nuget::{Sha512Hash, Sha512Hasher};
-use tokio::io::AsyncWriteExt as _;
 
 use crate::Error;
 
@@ -56,6 +56,10 @@ impl Kind {
 /// Size of the file that holds room for making room: what the index writes when a package is
 /// purged, ten times over.
 const RESERVE_BYTES: u64 = 256 << 10;
+
+/// Bytes of an upload that are hashed and written at once: enough that the change of threads does
+/// not count, little enough for hundreds of uploads at the same time.
+const WRITE_BYTES: usize = 256 << 10;
 
 /// The directories of a feed's bytes.
 #[derive(Debug)]
@@ -138,25 +142,39 @@ impl Blobs {
         self.check_free_space()?;
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let path = self.incoming.join(format!("{number}.part"));
-        let file = tokio::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .await;
-        let file = file.map_err(Error::file("create", &path))?;
-        Ok(Upload {
-            file,
-            part: Part(path),
-            hasher: Sha512Hasher::new(),
-            size: 0,
-        })
+        let create = move || {
+            let file = File::options().write(true).create_new(true).open(&path);
+            let file = file.map_err(Error::file("create", &path))?;
+            Ok::<_, Error>(Upload {
+                size: 0,
+                held: Vec::new(),
+                writer: Some(Writer {
+                    part: Part(path),
+                    file,
+                    hasher: Sha512Hasher::new(),
+                }),
+            })
+        };
+        let created = tokio::task::spawn_blocking(create).await;
+        created.map_err(Error::Task)?
     }
 
     /// Gives a received file its final name, durably.
     pub(crate) fn keep(&self, kind: Kind, received: Received) -> Result<(), Error> {
-        let path = self.path(kind, &received.sha512);
-        fs::rename(&received.part.0, &path).map_err(Error::file("rename to", &path))?;
-        sync_directory(self.folder(kind))
+        self.keep_all(vec![(kind, received)])
+    }
+
+    /// Gives received files their final names, durably.
+    pub(crate) fn keep_all(&self, all: Vec<(Kind, Received)>) -> Result<(), Error> {
+        let mut kinds = BTreeSet::new();
+        for (kind, received) in all {
+            let path = self.path(kind, &received.sha512);
+            fs::rename(&received.part.0, &path).map_err(Error::file("rename to", &path))?;
+            kinds.insert(kind);
+        }
+        kinds
+            .into_iter()
+            .try_for_each(|kind| sync_directory(self.folder(kind)))
     }
 
     /// Removes the bytes of a package or of symbols; they may be gone already.
@@ -204,10 +222,34 @@ impl Blobs {
 /// A file that is being received.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    file: tokio::fs::File,
-    part: Part,
-    hasher: Sha512Hasher,
     size: u64,
+    /// Bytes that are not written yet.
+    held: Vec<u8>,
+    /// Always there between calls, unless one was cancelled.
+    writer: Option<Writer>,
+}
+
+/// Where an upload goes; used on threads that may wait for the disk.
+#[derive(Debug)]
+struct Writer {
+    part: Part,
+    file: File,
+    hasher: Sha512Hasher,
+}
+
+impl Writer {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.hasher.update(bytes);
+        let written = self.file.write_all(bytes);
+        written.map_err(Error::file("write", &self.part.0))
+    }
+
+    fn finish(self) -> Result<(Part, Sha512Hash), Error> {
+        // The size is part of the data; the times of the file may be lost.
+        let synced = self.file.sync_data();
+        synced.map_err(Error::file("sync", &self.part.0))?;
+        Ok((self.part, self.hasher.finish()))
+    }
 }
 
 impl Upload {
@@ -218,28 +260,38 @@ impl Upload {
 
     /// Takes the next bytes.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.hasher.update(bytes);
         self.size += bytes.len() as u64;
-        self.file
-            .write_all(bytes)
+        self.held.extend_from_slice(bytes);
+        if self.held.len() < WRITE_BYTES {
+            return Ok(());
+        }
+        let mut writer = self.writer.take().ok_or(Error::Interrupted)?;
+        let mut held = std::mem::take(&mut self.held);
+        let work = move || {
+            writer.write(&held)?;
+            held.clear();
+            Ok::<_, Error>((writer, held))
+        };
+        let (writer, held) = tokio::task::spawn_blocking(work)
             .await
-            .map_err(Error::file("write", &self.part.0))
+            .map_err(Error::Task)??;
+        (self.writer, self.held) = (Some(writer), held);
+        Ok(())
     }
 
     /// Makes what came durable, still under its temporary name.
     pub(crate) async fn finish(mut self) -> Result<Received, Error> {
-        // A write error of tokio's file comes with the next operation: flush asks for it.
-        self.file
-            .flush()
+        let mut writer = self.writer.take().ok_or(Error::Interrupted)?;
+        let work = move || {
+            writer.write(&self.held)?;
+            writer.finish()
+        };
+        let (part, sha512) = tokio::task::spawn_blocking(work)
             .await
-            .map_err(Error::file("write", &self.part.0))?;
-        self.file
-            .sync_all()
-            .await
-            .map_err(Error::file("sync", &self.part.0))?;
+            .map_err(Error::Task)??;
         Ok(Received {
-            part: self.part,
-            sha512: self.hasher.finish(),
+            part,
+            sha512,
             size: self.size,
         })
     }

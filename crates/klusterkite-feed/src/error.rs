@@ -284,6 +284,9 @@ pub enum Error {
     /// The feed that is imported does not answer.
     #[error("the feed to import from does not answer; run the command again to go on")]
     ImportAway(#[source] Failure),
+    /// What was to store the package was stopped in the middle.
+    #[error("the push was interrupted; see whether the version is there, else push it again")]
+    Interrupted,
     /// An error that several requests get.
     #[error(transparent)]
     Shared(Arc<Error>),

@@ -2,6 +2,7 @@
 
 mod everywhere;
 mod symbols;
+mod together;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,6 +30,7 @@ use crate::upstream::Upstreams;
 use crate::wrong_keys::WrongKeys;
 
 pub(crate) use symbols::{check_symbols, is_symbols};
+use together::Queue;
 
 /// Packages that are checked at the same time: each takes one core and some megabytes.
 const CHECKS_MAX: usize = 4;
@@ -58,6 +60,7 @@ pub struct Feed {
     /// Counts the changes of pins and listings: what a decision about removals depends on.
     pub(crate) changes: AtomicU64,
     checks: Semaphore,
+    queue: Queue,
     /// When packages could be taken the last time.
     ready: Mutex<Option<Instant>>,
     /// Keeps other processes out.
@@ -102,10 +105,12 @@ impl Feed {
             writing: Mutex::new(()),
             changes: AtomicU64::new(0),
             checks: Semaphore::new(CHECKS_MAX),
+            queue: Queue::default(),
             ready: Mutex::new(None),
             _lock: lock,
         };
         feed.finish_interrupted().await?;
+        feed.index.catch_up().await?;
         Ok(feed)
     }
 
@@ -172,21 +177,8 @@ impl Feed {
             return Err(Error::SymbolsAsPackage { id, version });
         }
 
-        self.store(received, &package).await?;
+        self.store(received, package).await?;
         Ok((id, version))
-    }
-
-    /// Keeps a package that was checked, unless its version is or was there.
-    pub(crate) async fn store(
-        &self,
-        received: Received,
-        package: &NewPackage,
-    ) -> Result<(), Error> {
-        let (id, version) = (&package.nuspec.id, &package.nuspec.version);
-        let _writing = self.writing.lock().await;
-        self.index.check_new(id, version, &received.sha512).await?;
-        self.list(package.kind(), received, self.index.insert(package))
-            .await
     }
 
     /// Reads a received package whole.
@@ -548,6 +540,73 @@ mod tests {
             .join(Sha512Hash::of(&bytes).hex() + ".nupkg");
         fs::File::create(&path).unwrap().write_all(&bytes).unwrap();
         assert_eq!(after_restart(directory.path()).await, (0, 1, 0));
+    }
+
+    fn numbered(id: &str, number: u32) -> Vec<u8> {
+        let (id, version) = (
+            id.parse().unwrap(),
+            format!("1.{number}.0").parse().unwrap(),
+        );
+        let nuspec = Nuspec::new(id, version, "a", "b");
+        PackageBuilder::new(nuspec).to_bytes().unwrap()
+    }
+
+    #[tokio::test]
+    async fn pushes_that_come_together_are_stored_or_refused_each_for_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let feed = Arc::new(open(directory.path()).await);
+        feed.publish(received(&feed, &numbered("Acme", 7)).await, &key())
+            .await
+            .unwrap();
+        // All of them wait until the lock is free.
+        let held = feed.writing.lock().await;
+        let pushes = (0..100).map(|number| {
+            let feed = Arc::clone(&feed);
+            tokio::spawn(async move {
+                // Every version comes twice.
+                let received = received(&feed, &numbered("Acme", number / 2)).await;
+                (number / 2, feed.publish(received, &key()).await)
+            })
+        });
+        let pushes: Vec<_> = pushes.collect();
+        while feed.queue.len() < 100 {
+            tokio::task::yield_now().await;
+        }
+        drop(held);
+        let mut stored = BTreeSet::new();
+        for push in pushes {
+            match push.await.unwrap() {
+                (number, Ok(_)) => assert!(stored.insert(number), "{number} was stored twice"),
+                (_, Err(error)) => assert!(matches!(error, Error::VersionExists { .. }), "{error}"),
+            }
+        }
+        let expected: BTreeSet<u32> = (0..50).filter(|number| *number != 7).collect();
+        assert_eq!(stored, expected);
+        drop(feed);
+        assert_eq!(after_restart(directory.path()).await, (50, 50, 0));
+    }
+
+    #[tokio::test]
+    async fn a_push_that_the_index_refuses_does_not_spoil_those_that_came_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let feed = open(directory.path()).await;
+        feed.index.break_package("broken").await;
+        let held = feed.writing.lock().await;
+        let (good, bad) = (numbered("Acme", 1), numbered("Broken", 1));
+        let (good, bad) = (received(&feed, &good).await, received(&feed, &bad).await);
+        let (key_a, key_b) = (key(), key());
+        let both = async { tokio::join!(feed.publish(bad, &key_a), feed.publish(good, &key_b)) };
+        let release = async {
+            while feed.queue.len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            drop(held);
+        };
+        let ((bad, good), ()) = tokio::join!(both, release);
+        assert!(matches!(bad, Err(Error::Index { .. })), "{bad:?}");
+        assert!(good.is_ok(), "{good:?}");
+        drop(feed);
+        assert_eq!(after_restart(directory.path()).await, (1, 1, 0));
     }
 
     #[tokio::test]

@@ -126,7 +126,7 @@ impl<T: FnMut(&str, &Outcome)> Importer<'_, T> {
         };
         let stored = match kind {
             Kind::Symbols => self.feed.store_symbols(received, package).await.map(drop),
-            Kind::Package | Kind::Upstream => store(self.feed, received, &package).await,
+            Kind::Package | Kind::Upstream => store(self.feed, received, package).await,
         };
         stored.map_or_else(refusal, |()| Ok(Outcome::Imported))
     }
@@ -196,7 +196,7 @@ impl<T: FnMut(&str, &Outcome)> Importer<'_, T> {
             Err(error) => return refusal(error),
         };
         package.listed = listed;
-        let stored = store(self.feed, received, &package).await;
+        let stored = store(self.feed, received, package).await;
         stored.map_or_else(refusal, |()| Ok(Outcome::Imported))
     }
 
@@ -243,9 +243,9 @@ impl<T: FnMut(&str, &Outcome)> Importer<'_, T> {
 type About = (Option<Box<PackageFacts>>, bool);
 
 /// Keeps a package as one of this feed.
-async fn store(feed: &Feed, received: Received, package: &NewPackage) -> Result<(), Error> {
-    if is_symbols(package) {
-        let (id, version) = (package.nuspec.id.clone(), package.nuspec.version.clone());
+async fn store(feed: &Feed, received: Received, package: NewPackage) -> Result<(), Error> {
+    if is_symbols(&package) {
+        let (id, version) = (package.nuspec.id, package.nuspec.version);
         return Err(Error::SymbolsAsPackage { id, version });
     }
     feed.store(received, package).await

@@ -6,6 +6,7 @@
 //! to remove are known, and a file that no row knows is never removed on suspicion.
 
 mod candidates;
+mod catalog;
 mod row;
 mod schema;
 mod search;
@@ -14,7 +15,6 @@ mod upstream;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use klusterkite_nuget::v3::{FileFacts, PackageFacts};
 use klusterkite_nuget::{PackageId, Sha512Hash, Version};
@@ -24,8 +24,9 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 use crate::Error;
 use crate::blobs::Kind;
 
+use catalog::Shared;
 pub(crate) use row::{NewPackage, PackageRow};
-pub(crate) use search::Query;
+pub(crate) use search::{Query, Versions};
 pub(crate) use symbols::NewSymbols;
 
 /// Connections to the index: readers do not wait for each other, and more than this would not be
@@ -36,8 +37,7 @@ const CONNECTIONS: u32 = 8;
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     pool: SqlitePool,
-    /// Grows with each change of what the index lists.
-    generation: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
 impl Index {
@@ -57,7 +57,7 @@ impl Index {
             .await;
         let index = Self {
             pool: pool.map_err(Error::index("open"))?,
-            generation: Arc::default(),
+            shared: Arc::default(),
         };
         index.create().await?;
         Ok(index)
@@ -72,7 +72,7 @@ impl Index {
         let pool = SqlitePoolOptions::new().connect_with(options).await;
         let index = Self {
             pool: pool.map_err(Error::index("open"))?,
-            generation: Arc::default(),
+            shared: Arc::default(),
         };
         schema::check(&index.pool).await?;
         Ok(index)
@@ -116,21 +116,15 @@ impl Index {
         Ok((totals.0 as u64, totals.1 as u64))
     }
 
-    /// Returns the number of changes so far: what was read before it grew may be outdated.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
-    /// Notes a change of what the index lists; it counts when the value is dropped, after the
-    /// change was committed or failed.
-    fn change(&self) -> impl Drop + use<> {
-        struct Change(Arc<AtomicU64>);
-        impl Drop for Change {
-            fn drop(&mut self) {
-                self.0.fetch_add(1, Ordering::Release);
-            }
-        }
-        Change(Arc::clone(&self.generation))
+    /// Makes further inserts of one package fail.
+    #[cfg(test)]
+    pub(crate) async fn break_package(&self, id_lower: &str) {
+        let trigger = format!(
+            "CREATE TRIGGER broken_one BEFORE INSERT ON packages WHEN NEW.id_lower = '{id_lower}'
+             BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        );
+        let trigger = sqlx::AssertSqlSafe(trigger);
+        sqlx::raw_sql(trigger).execute(&self.pool).await.unwrap();
     }
 
     /// Closes all connections, so that the write-ahead log is folded into the file.
@@ -255,13 +249,27 @@ impl Index {
 
     /// Announces that the bytes of a hash are about to appear.
     pub(crate) async fn undecided_add(&self, kind: Kind, hash: &Sha512Hash) -> Result<(), Error> {
-        sqlx::query("INSERT INTO undecided (kind, sha512) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        self.undecided_add_all(&[(kind, *hash)]).await
+    }
+
+    /// Announces that the bytes of these hashes are about to appear.
+    pub(crate) async fn undecided_add_all(
+        &self,
+        blobs: &[(Kind, Sha512Hash)],
+    ) -> Result<(), Error> {
+        let failed = || Error::index("announce a package in");
+        let mut transaction = self.begin().await?;
+        for (kind, hash) in blobs {
+            sqlx::query(
+                "INSERT INTO undecided (kind, sha512) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
             .bind(kind.as_str())
             .bind(hash.hex())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await
-            .map(drop)
-            .map_err(Error::index("announce a package in"))
+            .map_err(failed())?;
+        }
+        commit(transaction).await
     }
 
     /// Forgets an announced hash, whose bytes are gone.
@@ -352,19 +360,28 @@ impl Index {
 
     /// Lists a package whose bytes are on disk.
     pub(crate) async fn insert(&self, package: &NewPackage) -> Result<(), Error> {
+        self.insert_all(&[package]).await
+    }
+
+    /// Lists packages whose bytes are on disk: all or, if that fails, none.
+    pub(crate) async fn insert_all(&self, packages: &[&NewPackage]) -> Result<(), Error> {
         let failed = || Error::index("add a package to");
-        let _change = self.change();
+        let versions = packages.iter();
+        let versions = versions.map(|package| (&package.nuspec.id, &package.nuspec.version));
+        let _change = self.change(versions);
         let mut transaction = self.begin().await?;
-        package.insert(&mut transaction).await.map_err(failed())?;
-        for sql in [
-            "DELETE FROM undecided WHERE kind <> 'symbols' AND sha512 = $1",
-            "DELETE FROM purged WHERE sha512 = $1",
-        ] {
-            sqlx::query(sql)
-                .bind(package.sha512.hex())
-                .execute(&mut *transaction)
-                .await
-                .map_err(failed())?;
+        for package in packages {
+            package.insert(&mut transaction).await.map_err(failed())?;
+            for sql in [
+                "DELETE FROM undecided WHERE kind <> 'symbols' AND sha512 = $1",
+                "DELETE FROM purged WHERE sha512 = $1",
+            ] {
+                sqlx::query(sql)
+                    .bind(package.sha512.hex())
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(failed())?;
+            }
         }
         commit(transaction).await
     }
@@ -376,7 +393,7 @@ impl Index {
         version: &Version,
         listed: bool,
     ) -> Result<bool, Error> {
-        let _change = self.change();
+        let _change = self.change([(id, version)]);
         let done = sqlx::query(
             "UPDATE packages SET listed = $3 WHERE id_lower = $1 AND version_lower = $2",
         )
@@ -400,7 +417,7 @@ impl Index {
         by_hand: bool,
     ) -> Result<Vec<(Kind, Sha512Hash)>, Error> {
         let failed = || Error::index("purge a package in");
-        let _change = self.change();
+        let _change = self.change([(id, version)]);
         let mut transaction = self.begin().await?;
         let clusters: Vec<String> = sqlx::query_scalar(
             "SELECT cluster FROM pins WHERE id_lower = $1 AND version_lower = $2 ORDER BY cluster",
@@ -471,7 +488,7 @@ impl Index {
 
     /// Removes the row of a package or of symbols whose bytes are lost.
     pub(crate) async fn remove(&self, kind: Kind, hash: &Sha512Hash) -> Result<(), Error> {
-        let _change = self.change();
+        let _change = self.change_any();
         let sql = match kind {
             Kind::Package | Kind::Upstream => "DELETE FROM packages WHERE sha512 = $1",
             Kind::Symbols => "DELETE FROM symbols WHERE sha512 = $1",

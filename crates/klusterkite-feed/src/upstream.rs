@@ -489,10 +489,11 @@ impl Upstream {
         })?;
         package.upstream = Some(self.settings.name.clone());
         package.listed = listed;
-        match feed.store(received, &package).await {
+        let bytes = package.size;
+        match feed.store(received, package).await {
             Ok(()) => {
                 count(&feed.counters.upstream_fetches);
-                tracing::info!(%id, %version, upstream = %self.settings.name, bytes = package.size,
+                tracing::info!(%id, %version, upstream = %self.settings.name, bytes,
                     "fetched from upstream");
                 Ok(true)
             }

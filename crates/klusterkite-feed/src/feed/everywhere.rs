@@ -12,14 +12,14 @@ use klusterkite_nuget::{PackageId, Sha512Hash, Version};
 use super::Feed;
 use crate::Error;
 use crate::blobs::Kind;
-use crate::index::{PackageRow, Query};
+use crate::index::{PackageRow, Query, Versions};
 
 /// What a search found here and elsewhere.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) total: u64,
     /// For each package its versions, lowest first; these come first.
-    pub(crate) here: Vec<Vec<PackageRow>>,
+    pub(crate) here: Vec<Versions>,
     pub(crate) elsewhere: Vec<SearchHit>,
 }
 

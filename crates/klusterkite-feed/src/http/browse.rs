@@ -226,13 +226,13 @@ fn encoded(text: &str) -> String {
     encoded
 }
 
-fn hit(links: &Links, packages: &[PackageRow]) -> Option<SearchHit> {
+fn hit(links: &Links, packages: &[Arc<PackageRow>]) -> Option<SearchHit> {
     let PackageRow {
         id,
         version,
         metadata,
         ..
-    } = packages.last()?;
+    } = &**packages.last()?;
     let versions = packages.iter().map(|package| SearchVersion {
         id: links.registration_leaf(&package.id, &package.version),
         version: package.version.clone(),

@@ -1,8 +1,10 @@
-//! Searches in the index.
+//! Searches in the catalog.
 
-use klusterkite_nuget::PackageId;
-use sqlx::AssertSqlSafe;
+use std::sync::Arc;
 
+use memchr::memmem;
+
+use super::catalog::{Catalog, Entry, Field};
 use super::{Index, PackageRow};
 use crate::Error;
 
@@ -30,21 +32,15 @@ pub(crate) struct Query {
 /// One word and where it must be found; in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Term {
-    /// In any of the columns.
-    Within(&'static [&'static str], String),
+    /// In any text but the owners.
+    Anywhere(String),
+    /// In any of the fields.
+    Within(&'static [Field], String),
     /// Exactly the package's id.
     Id(String),
     /// Exactly a version.
     Version(String),
 }
-
-const ANYWHERE: &[&str] = &[
-    "id_lower",
-    "title_lower",
-    "tags_lower",
-    "authors_lower",
-    "description_lower",
-];
 
 impl Query {
     /// Parses a search text: words, and words with a field such as `tags:web`. All must be found.
@@ -71,7 +67,7 @@ impl Query {
         let lower = text.to_lowercase();
         let words = lower.split_whitespace().take(TERMS_MAX);
         let terms = words
-            .map(|word| Term::Within(&["id_lower"], word.to_owned()))
+            .map(|word| Term::Within(&[Field::Id], word.to_owned()))
             .collect();
         Self {
             terms,
@@ -87,49 +83,6 @@ impl Query {
         }
     }
 
-    /// Returns the text of the condition and its values, numbered from `$1`.
-    fn condition(&self) -> (String, Vec<String>) {
-        let mut sql = String::from("listed = 1");
-        let mut values = Vec::new();
-        let mut bind = |value: String| {
-            values.push(value);
-            format!("${}", values.len())
-        };
-        if !self.prerelease {
-            sql.push_str(" AND prerelease = 0");
-        }
-        if !self.semver2 {
-            sql.push_str(" AND semver2 = 0");
-        }
-        if self.own_only {
-            sql.push_str(" AND upstream IS NULL");
-        }
-        if let Some(kind) = &self.package_type {
-            let value = bind(format!(" {} ", kind.to_lowercase()));
-            sql.push_str(" AND instr(types_lower, ");
-            sql.push_str(&value);
-            sql.push_str(") > 0");
-        }
-        for term in &self.terms {
-            let found = match term {
-                Term::Within(columns, word) => {
-                    let value = bind(word.clone());
-                    let found: Vec<String> = columns
-                        .iter()
-                        .map(|column| format!("instr({column}, {value}) > 0"))
-                        .collect();
-                    found.join(" OR ")
-                }
-                Term::Id(id) => format!("id_lower = {}", bind(id.clone())),
-                Term::Version(version) => format!("version_lower = {}", bind(version.clone())),
-            };
-            sql.push_str(" AND (");
-            sql.push_str(&found);
-            sql.push(')');
-        }
-        (sql, values)
-    }
-
     /// Tells whether the search shows this version.
     pub(crate) fn shows(&self, package: &PackageRow) -> bool {
         package.listed
@@ -139,23 +92,23 @@ impl Query {
 }
 
 fn parse_term(word: &str) -> Term {
-    let anywhere = || Term::Within(ANYWHERE, word.to_owned());
+    let anywhere = || Term::Anywhere(word.to_owned());
     let Some((field, value)) = word.split_once(':') else {
         return anywhere();
     };
     let value = value.trim_matches('"').to_owned();
     match field {
         "packageid" => Term::Id(value),
-        "id" => Term::Within(&["id_lower"], value),
+        "id" => Term::Within(&[Field::Id], value),
         "version" => Term::Version(match value.parse::<klusterkite_nuget::Version>() {
             Ok(version) => version.lower(),
             Err(_) => value,
         }),
-        "title" => Term::Within(&["title_lower", "id_lower"], value),
-        "tag" | "tags" => Term::Within(&["tags_lower"], format!(" {value} ")),
-        "author" | "authors" => Term::Within(&["authors_lower"], value),
-        "description" | "summary" => Term::Within(&["description_lower"], value),
-        "owner" | "owners" => Term::Within(&["owners_lower"], value),
+        "title" => Term::Within(&[Field::Title, Field::Id], value),
+        "tag" | "tags" => Term::Within(&[Field::Tags], format!(" {value} ")),
+        "author" | "authors" => Term::Within(&[Field::Authors], value),
+        "description" | "summary" => Term::Within(&[Field::Description], value),
+        "owner" | "owners" => Term::Within(&[Field::Owners], value),
         _ => anywhere(),
     }
 }
@@ -163,65 +116,85 @@ fn parse_term(word: &str) -> Term {
 impl Index {
     /// Returns how many packages match and the asked part of them: for each its versions that the
     /// search shows, lowest first. Better matches come first: the same id, then ids that start so.
-    pub(crate) async fn search(&self, query: &Query) -> Result<(u64, Vec<Vec<PackageRow>>), Error> {
-        let (total, ids) = self.search_ids(query).await?;
-        let mut found = Vec::new();
-        for id in ids {
-            let mut packages = self.packages(&id).await?;
-            packages.retain(|package| query.shows(package));
-            // Empty if the package was hidden since the ids were read.
-            if !packages.is_empty() {
-                found.push(packages);
-            }
-        }
-        Ok((total, found))
+    pub(crate) async fn search(&self, query: &Query) -> Result<(u64, Vec<Versions>), Error> {
+        self.look(|catalog| query.run(catalog)).await
     }
+}
 
-    /// Returns how many packages match and the ids of the asked part of them.
-    async fn search_ids(&self, query: &Query) -> Result<(u64, Vec<PackageId>), Error> {
-        let failed = || Error::index("search");
-        let (condition, values) = query.condition();
+/// The versions of one package that a search shows, lowest first.
+pub(crate) type Versions = Vec<Arc<PackageRow>>;
 
-        // Only columns and placeholders of this module are in the text.
-        let count = AssertSqlSafe(format!(
-            "SELECT count(DISTINCT id_lower) FROM packages WHERE {condition}"
-        ));
-        let mut statement = sqlx::query_scalar::<_, i64>(count);
-        for value in &values {
-            statement = statement.bind(value);
-        }
-        let total = statement.fetch_one(&self.pool).await.map_err(failed())?;
-
-        let next = values.len() + 1;
-        let page = AssertSqlSafe(format!(
-            "SELECT id_lower FROM packages WHERE {condition} GROUP BY id_lower
-             ORDER BY id_lower = ${next} DESC, instr(id_lower, ${next}) = 1 DESC, id_lower
-             LIMIT ${} OFFSET ${}",
-            next + 1,
-            next + 2
-        ));
-        let mut statement = sqlx::query_scalar::<_, String>(page);
-        for value in &values {
-            statement = statement.bind(value);
-        }
-        let first_word = query.terms.iter().find_map(|term| match term {
-            Term::Within(_, word) | Term::Id(word) => Some(word.clone()),
+impl Query {
+    fn run(&self, catalog: &Catalog) -> (u64, Vec<Versions>) {
+        let finders: Vec<Finder<'_>> = self.terms.iter().map(Finder::new).collect();
+        let kind = self.package_type.as_ref();
+        let kind = kind.map(|kind| format!(" {} ", kind.to_lowercase()));
+        let is_match = |id: &str, entry: &Entry| {
+            self.shows(&entry.row)
+                && (entry.is_own || !self.own_only)
+                && kind
+                    .as_ref()
+                    .is_none_or(|kind| entry.texts.types.contains(kind))
+                && finders.iter().all(|finder| finder.finds(id, entry))
+        };
+        let first_word = self.terms.iter().find_map(|term| match term {
+            Term::Anywhere(word) | Term::Within(_, word) | Term::Id(word) => Some(word.as_str()),
             Term::Version(_) => None,
         });
-        let ids = statement
-            .bind(first_word.unwrap_or_default())
-            .bind(i64::from(query.take))
-            .bind(i64::from(query.skip))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed())?;
-        let ids = ids
+        let first_word = first_word.unwrap_or_default();
+        let mut found: Vec<(u8, &[Entry])> = catalog
+            .packages()
+            .filter(|(id, entries)| entries.iter().any(|entry| is_match(id, entry)))
+            .map(|(id, entries)| {
+                let rank = match id.strip_prefix(first_word) {
+                    Some("") => 0,
+                    Some(_) => 1,
+                    None => 2,
+                };
+                (rank, entries)
+            })
+            .collect();
+        // Ids of the same rank stay in their order.
+        found.sort_by_key(|(rank, _)| *rank);
+        let page = found
             .iter()
-            .map(|id| id.parse().map_err(|_| Error::Row { object: id.clone() }));
-        Ok((
-            u64::try_from(total).unwrap_or_default(),
-            ids.collect::<Result<_, _>>()?,
-        ))
+            .skip(self.skip as usize)
+            .take(self.take as usize);
+        let versions = page.map(|(_, entries)| {
+            let shown = entries.iter().filter(|entry| self.shows(&entry.row));
+            shown.map(|entry| Arc::clone(&entry.row)).collect()
+        });
+        (found.len() as u64, versions.collect())
+    }
+}
+
+/// A term that is looked for in many texts.
+enum Finder<'a> {
+    Anywhere(memmem::Finder<'a>),
+    Within(&'static [Field], memmem::Finder<'a>),
+    Id(&'a str),
+    Version(&'a str),
+}
+
+impl<'a> Finder<'a> {
+    fn new(term: &'a Term) -> Self {
+        match term {
+            Term::Anywhere(word) => Self::Anywhere(memmem::Finder::new(word)),
+            Term::Within(fields, word) => Self::Within(fields, memmem::Finder::new(word)),
+            Term::Id(id) => Self::Id(id),
+            Term::Version(version) => Self::Version(version),
+        }
+    }
+
+    fn finds(&self, id: &str, entry: &Entry) -> bool {
+        match self {
+            Self::Anywhere(word) => word.find(entry.texts.anywhere().as_bytes()).is_some(),
+            Self::Within(fields, word) => fields
+                .iter()
+                .any(|field| word.find(entry.texts.field(*field).as_bytes()).is_some()),
+            Self::Id(wanted) => id == *wanted,
+            Self::Version(version) => entry.row.version.lower() == *version,
+        }
     }
 }
 
@@ -235,13 +208,20 @@ mod tests {
         assert_eq!(
             query.terms,
             [
-                Term::Within(ANYWHERE, "orders".to_owned()),
+                Term::Anywhere("orders".to_owned()),
                 Term::Id("my.b".to_owned()),
-                Term::Within(&["tags_lower"], " web ".to_owned()),
-                Term::Within(ANYWHERE, "x:y".to_owned()),
+                Term::Within(&[Field::Tags], " web ".to_owned()),
+                Term::Anywhere("x:y".to_owned()),
                 Term::Version("1.0.0".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn a_field_without_a_value_finds_everything() {
+        // As an empty search does; people type it on their way to a word.
+        let query = Query::parse("id:");
+        assert_eq!(query.terms, [Term::Within(&[Field::Id], String::new())]);
     }
 
     #[test]
