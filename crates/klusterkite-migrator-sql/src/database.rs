@@ -17,7 +17,6 @@ pub(crate) use connection::{Connection, is_missing_database, plain};
 pub(crate) use open::{Open, Way};
 
 /// A database of the settings.
-#[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) code: ResourceCode,
     place: Place,

@@ -68,8 +68,8 @@ pub(crate) struct AdminSettings {
     password_file: Option<PathBuf>,
 }
 
-/// Where a database is.
-#[derive(Debug, Clone)]
+/// Where a database is. It does not print: the options hold a password.
+#[derive(Clone)]
 pub(crate) enum Place {
     Postgres(Box<PgConnectOptions>),
     Sqlite(PathBuf),

@@ -1,6 +1,7 @@
 //! What the seeder is told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -104,7 +105,7 @@ pub struct TlsSettings {
 }
 
 /// Seeders of the packages of one migrator template.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SeederEntry {
     /// The migrator template whose packages and settings they get.
@@ -120,6 +121,16 @@ pub struct SeederEntry {
         deserialize_with = "klusterkite_hocon::deserialize_duration"
     )]
     pub timeout: Duration,
+}
+
+/// The settings stay out: they are there for passwords.
+impl fmt::Debug for SeederEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeederEntry")
+            .field("migrator_template", &self.migrator_template)
+            .field("run", &self.run)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Creating roles and databases takes seconds; after minutes something hangs.

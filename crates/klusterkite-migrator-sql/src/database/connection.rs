@@ -1,5 +1,6 @@
 //! A connection to either kind of database, with what differs between them.
 
+use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -83,9 +84,13 @@ impl Connection {
                 Ok(Self::Sqlite(options.connect().await?))
             }
             Place::Postgres(options) => {
-                let mut connection = timeout(CONNECT_TIMEOUT, options.connect())
-                    .await
-                    .map_err(|_| sqlx::Error::PoolTimedOut)??;
+                let mut connection =
+                    timeout(CONNECT_TIMEOUT, options.connect())
+                        .await
+                        .map_err(|_| {
+                            let silence = format!("no answer within {CONNECT_TIMEOUT:?}");
+                            io::Error::new(io::ErrorKind::TimedOut, silence)
+                        })??;
                 let schema: Option<String> = sqlx::query_scalar("SELECT current_schema()::text")
                     .fetch_one(&mut connection)
                     .await?;

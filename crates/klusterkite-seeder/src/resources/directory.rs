@@ -11,7 +11,7 @@ use klusterkite_wire::service_directory::{
 };
 
 use crate::files;
-use crate::settings::read_text;
+use crate::settings::{ENVIRONMENT, read_text};
 
 /// Settings may hold passwords.
 const MODE: u32 = 0o600;
@@ -47,8 +47,10 @@ pub(crate) fn load(directory: &Path) -> anyhow::Result<Launches> {
         }
     }
     manifests.sort_by(|a, b| a.package.cmp(&b.package));
+    let ours = |name: &str| ENVIRONMENT.iter().any(|(variable, _)| *variable == name);
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !ours(name))
         .collect();
     let assembly = assemble(
         &manifests,

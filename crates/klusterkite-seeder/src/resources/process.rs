@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 use super::directory::Launch;
+use crate::settings::ENVIRONMENT;
 
 /// Most lines of a seeder's log that are passed on.
 const LOG_LINES_MAX: usize = 1000;
@@ -28,7 +29,12 @@ pub(crate) struct Seeded {
 
 /// Starts a seeder, lets it seed, and ends it; its stderr is ours. After `limit` its process group is killed.
 pub(crate) fn run(launch: &Launch, limit: Duration) -> anyhow::Result<Seeded> {
-    let mut child = Command::new(&launch.program)
+    let mut command = Command::new(&launch.program);
+    for (variable, _) in ENVIRONMENT {
+        // Passwords of the cluster are nothing for the program of a package.
+        command.env_remove(variable);
+    }
+    let mut child = command
         .args(&launch.arguments)
         .envs(&launch.environment)
         .current_dir(&launch.directory)
