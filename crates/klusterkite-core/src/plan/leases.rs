@@ -128,7 +128,7 @@ mod tests {
     const PATIENCE: Patience = Patience {
         join_timeout: Duration::from_secs(30),
         failover_lease: Duration::from_secs(15),
-        evict_after: Duration::from_secs(60),
+        evict_after: Duration::from_mins(1),
     };
 
     fn heard(status: NodeStatus, since: u64, lease: Option<u64>) -> Heard {
