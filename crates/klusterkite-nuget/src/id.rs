@@ -2,6 +2,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::error::{Error, shown};
 /// The longest id that NuGet accepts, in characters.
 const ID_CHARS_MAX: usize = 100;
 
-/// A package's id as its author writes it; compared without regard to case.
+/// A package's id as its author writes it; compared without regard to case, cheap to clone.
 ///
 /// NuGet allows any Unicode letter. This type takes ASCII only: ids become file names and URLs,
 /// and no published package is known to need more.
@@ -18,7 +19,7 @@ const ID_CHARS_MAX: usize = 100;
 #[serde(try_from = "String", into = "String")]
 pub struct PackageId {
     /// 1 to 100 ASCII letters, digits, `_`, `.` and `-`; `.` and `-` only between others.
-    text: String,
+    text: Arc<str>,
 }
 
 impl PackageId {
@@ -43,9 +44,7 @@ impl FromStr for PackageId {
         if text.len() > ID_CHARS_MAX || !text.split(['.', '-']).all(word) {
             return Err(Error::Id { id: shown(text) });
         }
-        Ok(Self {
-            text: text.to_owned(),
-        })
+        Ok(Self { text: text.into() })
     }
 }
 
@@ -59,7 +58,7 @@ impl TryFrom<String> for PackageId {
 
 impl From<PackageId> for String {
     fn from(id: PackageId) -> Self {
-        id.text
+        id.text.as_ref().to_owned()
     }
 }
 
@@ -91,13 +90,11 @@ impl PartialOrd for PackageId {
 
 impl Ord for PackageId {
     fn cmp(&self, other: &Self) -> Ordering {
-        let lower = |id: &Self| {
-            id.text
-                .bytes()
-                .map(|b| b.to_ascii_lowercase())
-                .collect::<Vec<_>>()
-        };
-        lower(self).cmp(&lower(other))
+        let lower = |b: u8| b.to_ascii_lowercase();
+        self.text
+            .bytes()
+            .map(lower)
+            .cmp(other.text.bytes().map(lower))
     }
 }
 

@@ -9,8 +9,9 @@
 //! - Then every reference that was not hidden must accept what won.
 //!
 //! NuGet walks a tree with a node for every path, which can be exponentially many. Here paths to
-//! the same version share a node when the later one hides at least what the first one does, since
-//! it then cannot ask for anything new. Everything is bounded by [`ResolveLimits`].
+//! the same version share a node when the later one hides at least what the first one does, as far
+//! as that is disputed at all, since it then cannot ask for anything new. Everything is bounded by
+//! [`ResolveLimits`].
 //!
 //! Nothing here reads a feed: [`resolve`] asks a [`PackageFeed`] and, if that does not know yet,
 //! returns what to fetch ([`Outcome::Incomplete`]). Fetch it all at once and call again.
@@ -18,6 +19,7 @@
 mod catalog;
 mod cycle;
 mod decide;
+mod dispute;
 mod problem;
 mod report;
 mod walk;

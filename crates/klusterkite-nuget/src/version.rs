@@ -227,18 +227,14 @@ fn label_key(label: &str) -> LabelKey {
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
-        let labels = |version: &Self| {
-            version
-                .labels
-                .iter()
-                .map(|label| label_key(label))
-                .collect::<Vec<_>>()
-        };
+        fn labels(version: &Version) -> impl Iterator<Item = LabelKey> {
+            version.labels.iter().map(|label| label_key(label))
+        }
         self.numbers
             .cmp(&other.numbers)
             // A stable version is higher than its pre-releases.
             .then_with(|| other.is_prerelease().cmp(&self.is_prerelease()))
-            .then_with(|| labels(self).cmp(&labels(other)))
+            .then_with(|| labels(self).cmp(labels(other)))
     }
 }
 

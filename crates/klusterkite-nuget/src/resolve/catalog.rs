@@ -10,7 +10,13 @@ use crate::v3::DependencyGroup;
 use crate::{Framework, PackageId, Version, VersionRange};
 
 /// A reference to a package.
-pub(super) type Reference = (PackageId, VersionRange);
+#[derive(Clone, Debug)]
+pub(super) struct Reference {
+    pub(super) id: PackageId,
+    /// The id's number in the [`Catalog`].
+    pub(super) number: usize,
+    pub(super) range: VersionRange,
+}
 
 /// What a package of one version needs under the project's framework.
 #[derive(Clone, Debug)]
@@ -49,10 +55,26 @@ pub(super) enum Missing {
 pub(super) struct Catalog<'a, F> {
     feed: &'a F,
     framework: &'a Framework,
-    versions: BTreeMap<PackageId, Lookup<Vec<FeedVersion>>>,
-    dependencies: BTreeMap<(PackageId, Version), Dependencies>,
+    /// Ids are numbered in the order in which they are met: maps by number are lists.
+    numbers: BTreeMap<PackageId, usize>,
+    /// By number.
+    packages: Vec<Package>,
     /// What was asked for and is not fetched yet.
     pub(super) needs: BTreeSet<Need>,
+}
+
+/// Tells whether a fixed range gets a higher version than the lowest one that it names.
+pub(super) fn is_approximated(range: &VersionRange, version: &Version) -> bool {
+    let lowest = range.min().filter(|_| range.is_min_inclusive());
+    range.float().is_none() && lowest.is_some_and(|lowest| lowest != version)
+}
+
+/// What the feed said about one id.
+#[derive(Default)]
+struct Package {
+    versions: Option<Lookup<Vec<FeedVersion>>>,
+    /// Few versions of one package are asked for.
+    dependencies: Vec<(Version, Dependencies)>,
 }
 
 impl<'a, F: PackageFeed> Catalog<'a, F> {
@@ -60,10 +82,35 @@ impl<'a, F: PackageFeed> Catalog<'a, F> {
         Self {
             feed,
             framework,
-            versions: BTreeMap::new(),
-            dependencies: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            packages: Vec::new(),
             needs: BTreeSet::new(),
         }
+    }
+
+    /// Returns how many ids were met.
+    pub(super) fn len(&self) -> usize {
+        self.packages.len()
+    }
+
+    /// Makes references of the project itself.
+    pub(super) fn references(
+        &mut self,
+        references: &BTreeMap<PackageId, VersionRange>,
+    ) -> Rc<[Reference]> {
+        let references = references.iter();
+        references
+            .map(|(id, range)| self.reference(id.clone(), range.clone()))
+            .collect()
+    }
+
+    fn reference(&mut self, id: PackageId, range: VersionRange) -> Reference {
+        let next = self.packages.len();
+        let number = *self.numbers.entry(id.clone()).or_insert(next);
+        if number == next {
+            self.packages.push(Package::default());
+        }
+        Reference { id, number, range }
     }
 
     /// Chooses the version that a reference asks for.
@@ -71,13 +118,12 @@ impl<'a, F: PackageFeed> Catalog<'a, F> {
     /// A fixed range takes unlisted versions like others, so that a project gets the same when a
     /// version is withdrawn. A floating range asks for what is current: it takes unlisted
     /// versions only if nothing else fits.
-    pub(super) fn choose(&mut self, id: &PackageId, range: &VersionRange) -> Choice {
-        if !self.versions.contains_key(id) {
-            self.versions.insert(id.clone(), self.feed.versions(id));
-        }
-        let found = match self.versions.get(id) {
-            Some(Lookup::Found(found)) if !found.is_empty() => found,
-            Some(Lookup::NotFetched) => {
+    pub(super) fn choose(&mut self, reference: &Reference) -> Choice {
+        let Reference { id, number, range } = reference;
+        let known = &mut self.packages[*number].versions;
+        let found = match known.get_or_insert_with(|| self.feed.versions(id)) {
+            Lookup::Found(found) if !found.is_empty() => found,
+            Lookup::NotFetched => {
                 self.needs.insert(Need::Versions(id.clone()));
                 return Choice::NotFetched;
             }
@@ -105,16 +151,21 @@ impl<'a, F: PackageFeed> Catalog<'a, F> {
     }
 
     /// Returns what a package needs.
-    pub(super) fn dependencies(&mut self, id: &PackageId, version: &Version) -> Dependencies {
-        let key = (id.clone(), version.clone());
-        if let Some(known) = self.dependencies.get(&key) {
+    pub(super) fn dependencies(
+        &mut self,
+        number: usize,
+        id: &PackageId,
+        version: &Version,
+    ) -> Dependencies {
+        let known = &self.packages[number].dependencies;
+        if let Some((_, known)) = known.iter().find(|(known, _)| known == version) {
             return known.clone();
         }
         let dependencies = match self.feed.dependency_groups(id, version) {
             Lookup::NotFetched => {
-                let (id, version) = key.clone();
-                self.needs.insert(Need::DependencyGroups(id, version));
-                Dependencies::NotFetched
+                let need = Need::DependencyGroups(id.clone(), version.clone());
+                self.needs.insert(need);
+                return Dependencies::NotFetched;
             }
             Lookup::Absent => Dependencies::Absent,
             Lookup::Found(groups) => {
@@ -123,32 +174,33 @@ impl<'a, F: PackageFeed> Catalog<'a, F> {
                     .nearest_of(&groups, |group| group.target_framework.as_deref())
                 {
                     Ok(None) => Dependencies::Found(Rc::new([])),
-                    Ok(Some(group)) => Dependencies::Found(sorted(group)),
+                    Ok(Some(group)) => Dependencies::Found(self.sorted(group)),
                     Err(error) => Dependencies::Unusable(Arc::new(error)),
                 }
             }
         };
-        self.dependencies.insert(key, dependencies.clone());
+        let known = &mut self.packages[number].dependencies;
+        known.push((version.clone(), dependencies.clone()));
         dependencies
     }
-}
 
-/// Sorts references, so that nothing depends on the order in which a package lists them.
-fn sorted(group: &DependencyGroup) -> Rc<[Reference]> {
-    let mut references: Vec<Reference> = group
-        .dependencies
-        .iter()
-        .map(|dependency| {
+    /// Sorts references, so that nothing depends on the order in which a package lists them.
+    fn sorted(&mut self, group: &DependencyGroup) -> Rc<[Reference]> {
+        let dependencies = group.dependencies.iter().map(|dependency| {
             let range = dependency.range.clone();
-            (
+            self.reference(
                 dependency.id.clone(),
                 range.unwrap_or_else(VersionRange::any),
             )
-        })
-        .collect();
-    references.sort_by_cached_key(|(id, range)| (id.lower(), range.to_string()));
-    references.dedup();
-    references.into()
+        });
+        let mut references: Vec<Reference> = dependencies.collect();
+        references.sort_by(|a, b| {
+            let by_range = || a.range.to_string().cmp(&b.range.to_string());
+            a.id.cmp(&b.id).then_with(by_range)
+        });
+        references.dedup_by(|a, b| a.number == b.number && a.range == b.range);
+        references.into()
+    }
 }
 
 /// Finds a version to name to someone whose range has none: the lowest above it, else the highest.

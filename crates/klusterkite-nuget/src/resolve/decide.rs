@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::Catalog;
 use super::cycle::cycles;
+use super::dispute::disputes;
 use super::problem::ResolveError;
 use super::walk::{Decisions, EdgeState, TooLarge, Walk, walk};
 use super::{Need, PackageFeed, ResolveLimits};
@@ -33,15 +34,24 @@ pub(super) fn decide<F: PackageFeed>(
 ) -> Result<Walk, Stop> {
     let mut decisions = Decisions::default();
     let mut steps = 0;
+    let references = catalog.references(references);
+    let disputes = disputes(&references, catalog, limits, &mut steps)?;
     let mut is_first = true;
     loop {
-        let walk = walk(references, catalog, &decisions, limits, &mut steps)?;
+        let walk = walk(
+            &references,
+            catalog,
+            &decisions,
+            &disputes,
+            limits,
+            &mut steps,
+        )?;
         if !catalog.needs.is_empty() {
             return Err(Stop::Incomplete(catalog.needs.clone()));
         }
         // The first walk follows every version, so it meets every cycle.
         if is_first {
-            let cycles = cycles(&walk, limits, &mut steps)?;
+            let cycles = cycles(&walk, &disputes.circles, limits, &mut steps)?;
             if !cycles.is_empty() {
                 return Err(Stop::Failed(cycles));
             }
@@ -56,11 +66,11 @@ pub(super) fn decide<F: PackageFeed>(
         }
         let open = below_disputed(&walk, &asked);
         let mut decided = false;
-        for (id, versions) in &asked {
-            if !open.contains(id)
+        for (&number, versions) in &asked {
+            if !open[number]
                 && let Some(highest) = versions.last()
             {
-                decisions.versions.insert(id.clone(), highest.clone());
+                decisions.versions.insert(number, highest.clone());
                 decided = true;
             }
         }
@@ -71,26 +81,27 @@ pub(super) fn decide<F: PackageFeed>(
 }
 
 /// Collects the versions of each undecided id that are asked for, lowest first.
-fn asked_versions(walk: &Walk, decisions: &Decisions) -> BTreeMap<PackageId, BTreeSet<Version>> {
-    let mut asked: BTreeMap<PackageId, BTreeSet<Version>> = BTreeMap::new();
+fn asked_versions(walk: &Walk, decisions: &Decisions) -> BTreeMap<usize, BTreeSet<Version>> {
+    let mut asked: BTreeMap<usize, BTreeSet<Version>> = BTreeMap::new();
     for node in &walk.nodes {
-        if !decisions.versions.contains_key(&node.id) {
-            let versions = asked.entry(node.id.clone()).or_default();
+        if !decisions.versions.contains_key(&node.number) {
+            let versions = asked.entry(node.number).or_default();
             versions.insert(node.version.clone());
         }
     }
     asked
 }
 
-/// Finds the ids that are somewhere below a disputed package.
-fn below_disputed(
-    walk: &Walk,
-    asked: &BTreeMap<PackageId, BTreeSet<Version>>,
-) -> BTreeSet<PackageId> {
-    let is_disputed = |id: &PackageId| asked.get(id).is_some_and(|versions| versions.len() > 1);
+/// Tells by number which ids are somewhere below a disputed package.
+fn below_disputed(walk: &Walk, asked: &BTreeMap<usize, BTreeSet<Version>>) -> Vec<bool> {
+    let is_disputed = |number| {
+        asked
+            .get(&number)
+            .is_some_and(|versions| versions.len() > 1)
+    };
     let mut seen = vec![false; walk.nodes.len()];
     let mut waiting: Vec<usize> = Vec::new();
-    for node in walk.nodes.iter().filter(|node| is_disputed(&node.id)) {
+    for node in walk.nodes.iter().filter(|node| is_disputed(node.number)) {
         waiting.extend(&node.links);
     }
     while let Some(index) = waiting.pop() {
@@ -98,8 +109,11 @@ fn below_disputed(
             waiting.extend(&walk.nodes[index].links);
         }
     }
-    let below = walk.nodes.iter().zip(seen).filter(|(_, seen)| *seen);
-    below.map(|(node, _)| node.id.clone()).collect()
+    let mut below = vec![false; walk.ids];
+    for (node, seen) in walk.nodes.iter().zip(seen) {
+        below[node.number] |= seen;
+    }
+    below
 }
 
 /// Decides the disputed id that is nearest to the project, in the highest version asked for.
@@ -107,22 +121,19 @@ fn below_disputed(
 /// This is for packages that dispute each other: a higher version of one removes who asks for the
 /// higher version of the other, and the other way round. NuGet leaves those undecided; any choice
 /// will do that all who remain accept, which the report checks.
-fn force(walk: &Walk, asked: &BTreeMap<PackageId, BTreeSet<Version>>, decisions: &mut Decisions) {
+fn force(walk: &Walk, asked: &BTreeMap<usize, BTreeSet<Version>>, decisions: &mut Decisions) {
     let disputed = walk.nodes.iter().filter_map(|node| {
-        let versions = asked.get(&node.id)?;
-        (versions.len() > 1).then_some((node.depth, &node.id))
+        let versions = asked.get(&node.number)?;
+        (versions.len() > 1).then_some((node.depth, &node.id, node.number))
     });
     // Without a dispute nothing is open, so all was decided; still, one decision keeps the promise
     // that every round makes one.
-    let nearest = disputed
-        .min()
-        .map(|(_, id)| id)
-        .or_else(|| asked.keys().next());
-    if let Some(id) = nearest
-        && let Some(highest) = asked.get(id).and_then(BTreeSet::last)
+    let nearest = disputed.min().map(|(_, _, number)| number);
+    if let Some(number) = nearest.or_else(|| asked.keys().next().copied())
+        && let Some(highest) = asked.get(&number).and_then(BTreeSet::last)
     {
-        decisions.versions.insert(id.clone(), highest.clone());
-        decisions.forced.insert(id.clone());
+        decisions.versions.insert(number, highest.clone());
+        decisions.forced.insert(number);
     }
 }
 
@@ -130,11 +141,14 @@ fn force(walk: &Walk, asked: &BTreeMap<PackageId, BTreeSet<Version>>, decisions:
 /// for the version that was chosen do not count after all; then it is given to the others. Tells
 /// whether there was one.
 fn force_vanished(walk: &Walk, decisions: &mut Decisions) -> bool {
-    let present: BTreeSet<&PackageId> = walk.nodes.iter().map(|node| &node.id).collect();
+    let mut is_present = vec![false; walk.ids];
+    for node in &walk.nodes {
+        is_present[node.number] = true;
+    }
     let mut found = false;
     for edge in &walk.edges {
-        if matches!(edge.state, EdgeState::Asks(_)) && !present.contains(&edge.id) {
-            found |= decisions.forced.insert(edge.id.clone());
+        if matches!(edge.state, EdgeState::Asks(_)) && !is_present[edge.number] {
+            found |= decisions.forced.insert(edge.number);
         }
     }
     found

@@ -1,10 +1,11 @@
 //! The result: what was chosen, why, and what is wrong with it.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::Outcome;
-use super::catalog::{Dependencies, Missing};
+use super::catalog::{Dependencies, Missing, is_approximated};
 use super::problem::{DependencyPath, ResolveError, ResolveWarning};
 use super::walk::{Edge, EdgeState, Walk};
 use crate::{PackageId, Version, VersionRange};
@@ -88,17 +89,15 @@ impl Resolution {
 
 /// Makes the result of the last walk.
 pub(super) fn report(walk: &Walk) -> Outcome {
-    let chosen: BTreeMap<&PackageId, &Version> = walk
-        .nodes
-        .iter()
-        .map(|node| (&node.id, &node.version))
-        .collect();
-    let deciding = deciding_paths(walk, &chosen);
+    let mut chosen = vec![None; walk.ids];
+    for node in &walk.nodes {
+        chosen[node.number] = Some(&node.version);
+    }
+    let deciding = deciding_edges(walk, &chosen);
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
     for edge in &walk.edges {
-        let version = chosen.get(&edge.id).copied();
-        match check(walk, edge, version, deciding.get(&edge.id)) {
+        match check(walk, edge, chosen[edge.number], deciding[edge.number]) {
             Some(Finding::Error(error)) => errors.push(error),
             Some(Finding::Warning(warning)) => warnings.push(warning),
             None => {}
@@ -118,22 +117,20 @@ enum Finding {
     Warning(ResolveWarning),
 }
 
+/// What was chosen, by the number of the id.
+type Chosen<'w> = [Option<&'w Version>];
+
 /// Finds for each package the first reference that asks for the chosen version.
-fn deciding_paths(
-    walk: &Walk,
-    chosen: &BTreeMap<&PackageId, &Version>,
-) -> BTreeMap<PackageId, DependencyPath> {
-    let mut paths = BTreeMap::new();
+fn deciding_edges<'w>(walk: &'w Walk, chosen: &Chosen<'_>) -> Vec<Option<&'w Edge>> {
+    let mut edges = vec![None; walk.ids];
     for edge in &walk.edges {
         if let EdgeState::Asks(version) = &edge.state
-            && chosen.get(&edge.id).copied() == Some(version)
+            && chosen[edge.number] == Some(version)
         {
-            paths
-                .entry(edge.id.clone())
-                .or_insert_with(|| walk.path(edge));
+            edges[edge.number].get_or_insert(edge);
         }
     }
-    paths
+    edges
 }
 
 /// Checks one reference against what was chosen.
@@ -141,10 +138,10 @@ fn check(
     walk: &Walk,
     edge: &Edge,
     chosen: Option<&Version>,
-    deciding: Option<&DependencyPath>,
+    deciding: Option<&Edge>,
 ) -> Option<Finding> {
     let path = || walk.path(edge);
-    let chosen_by = || Box::new(deciding.cloned().unwrap_or_else(path));
+    let chosen_by = || Box::new(walk.path(deciding.unwrap_or(edge)));
     let is_accepted = |version: &Version| edge.range.satisfies(version);
     match &edge.state {
         EdgeState::Missing(missing) => Some(Finding::Error(missing_error(missing, path()))),
@@ -169,11 +166,7 @@ fn check(
                     chosen_by: chosen_by(),
                 }));
             }
-            let lowest = edge.range.min().filter(|_| edge.range.is_min_inclusive());
-            let is_approximated = edge.range.float().is_none()
-                && asked == chosen
-                && lowest.is_some_and(|lowest| lowest != asked);
-            is_approximated.then(|| {
+            (asked == chosen && is_approximated(&edge.range, asked)).then(|| {
                 Finding::Warning(ResolveWarning::Approximated {
                     path: path(),
                     version: chosen.clone(),
@@ -211,38 +204,37 @@ fn missing_error(missing: &Missing, path: DependencyPath) -> ResolveError {
     }
 }
 
-fn packages(
-    walk: &Walk,
-    chosen: &BTreeMap<&PackageId, &Version>,
-) -> BTreeMap<PackageId, ResolvedPackage> {
-    let mut packages: BTreeMap<PackageId, ResolvedPackage> = chosen
-        .iter()
-        .map(|(&id, &version)| {
+fn packages(walk: &Walk, chosen: &Chosen<'_>) -> BTreeMap<PackageId, ResolvedPackage> {
+    let mut packages: Vec<Option<(PackageId, ResolvedPackage)>> = Vec::new();
+    packages.resize_with(walk.ids, || None);
+    for node in &walk.nodes {
+        packages[node.number].get_or_insert_with(|| {
             let package = ResolvedPackage {
-                version: version.clone(),
+                version: node.version.clone(),
                 requests: Vec::new(),
                 requests_count: 0,
                 dependencies: BTreeMap::new(),
             };
-            (id.clone(), package)
-        })
-        .collect();
+            (node.id.clone(), package)
+        });
+    }
     for edge in &walk.edges {
-        if let Some(from) = edge.from.map(|index| &walk.nodes[index])
-            && let Some(package) = packages.get_mut(&from.id)
+        if let Some(from) = edge.from.map(|index| walk.nodes[index].number)
+            && let Some((_, package)) = &mut packages[from]
         {
             let range = edge.range.clone();
             package.dependencies.entry(edge.id.clone()).or_insert(range);
         }
-        if let Some(package) = packages.get_mut(&edge.id) {
+        if let Some((_, package)) = &mut packages[edge.number] {
             package.requests_count += 1;
             keep(package, || request(walk, edge, chosen));
         }
     }
-    for package in packages.values_mut() {
-        package.requests.sort_by_cached_key(request_order);
-    }
-    packages
+    let packages = packages.into_iter().flatten().map(|(id, mut package)| {
+        package.requests.sort_by(request_order);
+        (id, package)
+    });
+    packages.collect()
 }
 
 /// Keeps a request, in the place of a less telling one if there are too many. The walk meets short
@@ -262,15 +254,19 @@ fn keep(package: &mut ResolvedPackage, make: impl FnOnce() -> Request) {
     }
 }
 
-fn request_order(request: &Request) -> (Verdict, usize, String) {
-    let path = &request.path;
-    (request.verdict, path.packages.len(), path.to_string())
+fn request_order(a: &Request, b: &Request) -> Ordering {
+    let first = |request: &Request| (request.verdict, request.path.packages.len());
+    let by_range = || a.path.range.to_string().cmp(&b.path.range.to_string());
+    first(a)
+        .cmp(&first(b))
+        .then_with(|| a.path.packages.cmp(&b.path.packages))
+        .then_with(by_range)
 }
 
-fn request(walk: &Walk, edge: &Edge, chosen: &BTreeMap<&PackageId, &Version>) -> Request {
+fn request(walk: &Walk, edge: &Edge, chosen: &Chosen<'_>) -> Request {
     let (version, verdict) = match &edge.state {
         EdgeState::Asks(version) => {
-            let is_chosen = chosen.get(&edge.id).copied() == Some(version);
+            let is_chosen = chosen[edge.number] == Some(version);
             let verdict = if is_chosen {
                 Verdict::Decides
             } else {

@@ -274,3 +274,37 @@ fn a_graph_with_quadrillions_of_paths_is_resolved_and_one_beyond_the_limits_is_n
         assert!(matches!(errors[0], ResolveError::TooLarge { .. }));
     }
 }
+
+#[test]
+fn a_thousand_packages_that_need_each_other_crosswise_are_resolved() {
+    let line = |number: usize| {
+        let below = (1..=3).map(|child| number * 3 + child);
+        let across = [7, 31].map(|step| number + number % step + step);
+        let mut needs: Vec<usize> = below.chain(across).collect();
+        needs.retain(|need| *need < 1000);
+        let needs: Vec<String> = needs.iter().map(|need| format!("P{need} 1.0")).collect();
+        format!("P{number} 1.0 -> {}\n", needs.join("; "))
+    };
+    let text: String = (0..1000).map(line).collect();
+    let outcome = outcome(&text, "P0 1.0", "net8.0");
+    let Outcome::Resolved(resolution) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(resolution.packages.len(), 1000);
+    assert!(resolution.warnings.is_empty());
+}
+
+#[test]
+fn what_is_disputed_is_hidden_on_every_path_for_itself() {
+    // C is shared by A, where D 1.0 hides D 2.0, and by B, where nothing does.
+    check(
+        "A 1.0 -> C 1.0; D 1.0\n B 1.0 -> C 1.0\n C 1.0 -> D 2.0; X 1.0\n D 1.0\n D 2.0\n X 1.0 -> Y 1.0\n Y 1.0",
+        &[
+            ("A 1.0", "A=1.0.0 C=1.0.0 D=1.0.0 X=1.0.0 Y=1.0.0 NU1605"),
+            (
+                "A 1.0; B 1.0",
+                "A=1.0.0 B=1.0.0 C=1.0.0 D=2.0.0 X=1.0.0 Y=1.0.0",
+            ),
+        ],
+    );
+}

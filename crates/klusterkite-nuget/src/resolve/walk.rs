@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use super::catalog::{Catalog, Choice, Dependencies, Missing, Reference};
+use super::dispute::{Disputes, Ids};
 use super::problem::DependencyPath;
 use super::{PackageFeed, ResolveLimits};
 use crate::{PackageId, Version, VersionRange};
@@ -11,15 +12,17 @@ use crate::{PackageId, Version, VersionRange};
 /// What was decided so far.
 #[derive(Debug, Default)]
 pub(super) struct Decisions {
-    pub(super) versions: BTreeMap<PackageId, Version>,
+    /// By the number of the id.
+    pub(super) versions: BTreeMap<usize, Version>,
     /// Ids that were decided although it was open whether all who ask for them count.
-    pub(super) forced: BTreeSet<PackageId>,
+    pub(super) forced: BTreeSet<usize>,
 }
 
 /// A package in one version at one place of the graph.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) id: PackageId,
+    pub(super) number: usize,
     pub(super) version: Version,
     /// Who refers to it; `None` for the project itself.
     parent: Option<usize>,
@@ -36,6 +39,7 @@ pub(super) struct Edge {
     /// The node that refers; `None` for the project.
     pub(super) from: Option<usize>,
     pub(super) id: PackageId,
+    pub(super) number: usize,
     pub(super) range: VersionRange,
     pub(super) state: EdgeState,
 }
@@ -75,44 +79,11 @@ impl TooLarge {
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     /// The ids that the project itself refers to.
-    pub(super) own: Vec<PackageId>,
+    pub(super) own: Vec<usize>,
+    /// How many ids were met so far: all numbers are lower.
+    pub(super) ids: usize,
     pub(super) nodes: Vec<Node>,
     pub(super) edges: Vec<Edge>,
-}
-
-/// A set of ids, one bit for each number of [`Numbers`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Ids(Vec<u64>);
-
-impl Ids {
-    fn insert(&mut self, number: usize) {
-        let word = number / 64;
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
-        }
-        self.0[word] |= 1 << (number % 64);
-    }
-
-    fn contains(&self, number: usize) -> bool {
-        let word = self.0.get(number / 64).copied().unwrap_or_default();
-        word & (1 << (number % 64)) != 0
-    }
-
-    fn is_subset(&self, other: &Self) -> bool {
-        let mut words = self.0.iter().enumerate();
-        words.all(|(index, word)| word & !other.0.get(index).copied().unwrap_or_default() == 0)
-    }
-}
-
-/// Numbers for ids in the order in which they are met.
-#[derive(Default)]
-struct Numbers(BTreeMap<PackageId, usize>);
-
-impl Numbers {
-    fn of(&mut self, id: &PackageId) -> usize {
-        let next = self.0.len();
-        *self.0.entry(id.clone()).or_insert(next)
-    }
 }
 
 /// What is needed only while walking.
@@ -121,9 +92,9 @@ struct Walker<'a, 'c, F> {
     decisions: &'a Decisions,
     limits: &'a ResolveLimits,
     steps: &'a mut usize,
-    numbers: Numbers,
-    /// The nodes of each package.
-    known: BTreeMap<(PackageId, Version), Vec<usize>>,
+    disputes: &'a Disputes,
+    /// The nodes of each id.
+    known: Vec<Vec<usize>>,
     waiting: VecDeque<usize>,
     walk: Walk,
 }
@@ -131,9 +102,10 @@ struct Walker<'a, 'c, F> {
 /// Follows all references breadth-first. References to packages that were decided otherwise end
 /// there. `steps` counts the references over all walks.
 pub(super) fn walk<F: PackageFeed>(
-    references: &BTreeMap<PackageId, VersionRange>,
+    references: &Rc<[Reference]>,
     catalog: &mut Catalog<'_, F>,
     decisions: &Decisions,
+    disputes: &Disputes,
     limits: &ResolveLimits,
     steps: &mut usize,
 ) -> Result<Walk, TooLarge> {
@@ -142,26 +114,25 @@ pub(super) fn walk<F: PackageFeed>(
         decisions,
         limits,
         steps,
-        numbers: Numbers::default(),
-        known: BTreeMap::new(),
+        disputes,
+        known: Vec::new(),
         waiting: VecDeque::new(),
         walk: Walk {
-            own: references.keys().cloned().collect(),
+            own: references.iter().map(|own| own.number).collect(),
             ..Walk::default()
         },
     };
-    let own: Vec<Reference> = references
-        .iter()
-        .map(|(id, range)| (id.clone(), range.clone()))
-        .collect();
-    walker.follow(None, &own)?;
+    walker.follow(None, references)?;
     while let Some(index) = walker.waiting.pop_front() {
         let node = &walker.walk.nodes[index];
-        let (id, version) = (node.id.clone(), node.version.clone());
-        if let Dependencies::Found(references) = walker.catalog.dependencies(&id, &version) {
+        let found = walker
+            .catalog
+            .dependencies(node.number, &node.id, &node.version);
+        if let Dependencies::Found(references) = found {
             walker.follow(Some(index), &references)?;
         }
     }
+    walker.walk.ids = walker.catalog.len();
     Ok(walker.walk)
 }
 
@@ -171,27 +142,28 @@ impl<F: PackageFeed> Walker<'_, '_, F> {
         let nothing = Rc::new(Ids::default());
         let hidden = from.map_or(nothing, |index| Rc::clone(&self.walk.nodes[index].hidden));
         let mut hidden_below = (*hidden).clone();
-        for (id, _) in references {
-            hidden_below.insert(self.numbers.of(id));
+        for reference in references {
+            hidden_below.insert(reference.number);
         }
         let hidden_below = Rc::new(hidden_below);
-        for (id, range) in references {
+        for reference in references {
             *self.steps += 1;
             TooLarge::check("references to follow", *self.steps, self.limits.steps_max)?;
-            let state = if self.is_above(from, id) {
+            let state = if self.is_above(from, reference.number) {
                 EdgeState::Cycle
-            } else if hidden.contains(self.numbers.of(id)) {
+            } else if hidden.contains(reference.number) {
                 EdgeState::Hidden
             } else {
-                match self.ask(from, id, range, &hidden_below)? {
+                match self.ask(from, reference, &hidden_below)? {
                     Some(state) => state,
                     None => continue,
                 }
             };
             self.walk.edges.push(Edge {
                 from,
-                id: id.clone(),
-                range: range.clone(),
+                id: reference.id.clone(),
+                number: reference.number,
+                range: reference.range.clone(),
                 state,
             });
         }
@@ -199,57 +171,66 @@ impl<F: PackageFeed> Walker<'_, '_, F> {
     }
 
     /// Tells whether the node itself or one above it is this package.
-    fn is_above(&self, from: Option<usize>, id: &PackageId) -> bool {
-        self.walk.chain(from).any(|node| node.id == *id)
+    fn is_above(&self, from: Option<usize>, number: usize) -> bool {
+        self.disputes.circles.contains(number)
+            && self.walk.chain(from).any(|node| node.number == number)
     }
 
     /// Finds the version that a reference asks for and its node; `None` if that is not known yet.
     fn ask(
         &mut self,
         from: Option<usize>,
-        id: &PackageId,
-        range: &VersionRange,
+        reference: &Reference,
         hidden: &Rc<Ids>,
     ) -> Result<Option<EdgeState>, TooLarge> {
-        let version = match self.catalog.choose(id, range) {
+        let number = reference.number;
+        let version = match self.catalog.choose(reference) {
             Choice::Version(version) => version,
             Choice::Missing(missing) => return Ok(Some(EdgeState::Missing(missing))),
             Choice::NotFetched => return Ok(None),
         };
-        let target = match self.decisions.versions.get(id) {
-            Some(decided) if *decided == version || self.decisions.forced.contains(id) => decided,
+        let target = match self.decisions.versions.get(&number) {
+            Some(decided) if *decided == version || self.decisions.forced.contains(&number) => {
+                decided
+            }
             Some(_) => return Ok(Some(EdgeState::Asks(version))),
             None => &version,
         };
-        let dependencies = self.catalog.dependencies(id, target);
+        let dependencies = self.catalog.dependencies(number, &reference.id, target);
         if matches!(
             dependencies,
             Dependencies::Absent | Dependencies::Unusable(_)
         ) {
             return Ok(Some(EdgeState::Unreadable(target.clone(), dependencies)));
         }
-        let node = self.node(from, id, target.clone(), hidden)?;
+        let node = self.node(from, reference, target.clone(), hidden)?;
         if let Some(from) = from {
             self.walk.nodes[from].links.push(node);
         }
         Ok(Some(EdgeState::Asks(version)))
     }
 
-    /// Finds a node that asks for at least what a new one would ask for, or makes it.
+    /// Finds a node that asks for at least what a new one would ask for, or makes it. What is not
+    /// disputed is asked for in one way only, whoever hides it.
     fn node(
         &mut self,
         parent: Option<usize>,
-        id: &PackageId,
+        reference: &Reference,
         version: Version,
         hidden: &Rc<Ids>,
     ) -> Result<usize, TooLarge> {
-        let key = (id.clone(), version.clone());
-        let known = self.known.entry(key).or_default();
+        let number = reference.number;
+        if self.known.len() <= number {
+            self.known.resize(self.catalog.len(), Vec::new());
+        }
+        let known = &mut self.known[number];
         let nodes = &mut self.walk.nodes;
-        if let Some(&index) = known
-            .iter()
-            .find(|&&index| nodes[index].hidden.is_subset(hidden))
-        {
+        let disputed = &self.disputes.ids;
+        let asks_for_all = |index: &&usize| {
+            let node = &nodes[**index];
+            node.version == version && node.hidden.is_subset_within(disputed, hidden)
+        };
+        if let Some(&index) = known.iter().find(asks_for_all) {
             return Ok(index);
         }
         let index = nodes.len();
@@ -262,7 +243,8 @@ impl<F: PackageFeed> Walker<'_, '_, F> {
         }
         known.push(index);
         nodes.push(Node {
-            id: id.clone(),
+            id: reference.id.clone(),
+            number,
             version,
             parent,
             depth,
