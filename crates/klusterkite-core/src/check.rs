@@ -1,8 +1,10 @@
 //! The check: may these settings become Ready, and which exact packages would run?
 //!
-//! Everything that is wrong is collected, nothing stops at the first finding. The rules are those of the
-//! original's section 4, with what it forgot to check, and without its false errors (B19, B20).
+//! Everything that is wrong is collected, nothing stops at the first finding. The rules are those of
+//! KlusterKite, with what it forgot to check, and without its false errors (B19, B20); the table in this
+//! module's tests has a row for each.
 
+mod closure;
 mod files;
 mod finding;
 mod packages;
@@ -12,20 +14,23 @@ mod text;
 pub use finding::{Finding, FindingCode, Severity};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use klusterkite_nuget::v3::PackageFacts;
 use klusterkite_nuget::{PackageId, Version};
 
-use crate::release::FrozenPackages;
+use crate::release::{FrozenPackages, PackagesByRuntime};
 use crate::settings::{
     EXECUTOR_PACKAGE, MigratorTemplateSettings, NodeTemplateSettings, PackageRequirement,
     SERVICE_PACKAGE, Settings,
 };
+use files::Files;
 use finding::Findings;
 use packages::World;
+use text::Manifests;
 
 /// What the feed says about packages, by exact version. A missing entry means "not in the feed".
-pub type FactsByPackage = BTreeMap<(PackageId, Version), PackageFacts>;
+pub type FactsByPackage = BTreeMap<(PackageId, Version), Arc<PackageFacts>>;
 
 /// What besides the settings decides about the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,21 @@ pub fn needed(settings: &Settings) -> BTreeSet<(PackageId, Version)> {
     listed.chain(pinned).filter_map(parse).collect()
 }
 
+/// Why a feed did not say what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedProblem {
+    /// [`FeedUnavailable`](FindingCode::FeedUnavailable), [`FeedCredential`](FindingCode::FeedCredential)
+    /// or [`FeedAnswerInvalid`](FindingCode::FeedAnswerInvalid).
+    pub code: FindingCode,
+    /// One sentence that names the feed.
+    pub message: String,
+}
+
+/// Tells whether the settings name a feed that can be asked; if not, the check says so.
+pub fn names_feed(settings: &Settings) -> bool {
+    shape::is_http_url(&settings.nuget_feed)
+}
+
 /// Checks settings; returns the packages to freeze, or every finding if one of them is an error.
 pub fn check(
     settings: &Settings,
@@ -78,33 +98,90 @@ pub fn check(
     context: CheckContext,
 ) -> Result<Checked, Vec<Finding>> {
     let mut findings = Findings::default();
-    shape::check(settings, context, &mut findings);
-    let world = World::new(settings, packages, &mut findings);
-    world.check_listed(&mut findings);
+    let frozen = run(settings, Some(packages), context, &mut findings);
+    findings.conclude(frozen)
+}
+
+/// Checks what can be checked while the feed does not answer, or while the settings name none.
+pub fn check_without_feed(
+    settings: &Settings,
+    problem: Option<FeedProblem>,
+    context: CheckContext,
+) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    if let Some(FeedProblem { code, message }) = problem {
+        findings.error(code, "nugetFeed", message);
+    }
+    run(settings, None, context, &mut findings);
+    findings.into_list()
+}
+
+fn run(
+    settings: &Settings,
+    packages: Option<&FactsByPackage>,
+    context: CheckContext,
+    findings: &mut Findings,
+) -> FrozenPackages {
+    shape::check(settings, context, findings);
+    let world = World::new(settings, packages, findings);
+    world.check_listed(findings);
+    let mut check = Check {
+        files: Files::new(settings, &world),
+        manifests: Manifests::new(&world),
+        used: vec![false; world.packages.len()],
+        world,
+    };
     let mut frozen = FrozenPackages::default();
-    let mut used = BTreeSet::new();
     for template in settings.node_templates.iter().map(Template::of_node) {
-        let Some((code, by_runtime)) =
-            check_template(settings, &world, &template, &mut used, &mut findings)
-        else {
-            continue;
-        };
-        frozen.node_templates.insert(code, by_runtime);
+        let by_runtime = check.template(&template, findings);
+        if let Ok(code) = template.code.parse() {
+            frozen.node_templates.insert(code, by_runtime);
+        }
     }
     for template in settings
         .migrator_templates
         .iter()
         .map(Template::of_migrators)
     {
-        let Some((code, by_runtime)) =
-            check_template(settings, &world, &template, &mut used, &mut findings)
-        else {
-            continue;
-        };
-        frozen.migrator_templates.insert(code, by_runtime);
+        let by_runtime = check.template(&template, findings);
+        if let Ok(code) = template.code.parse() {
+            frozen.migrator_templates.insert(code, by_runtime);
+        }
     }
-    world.warn_of_unused(&used, &mut findings);
-    findings.conclude(frozen)
+    // A template that lacks something uses less than it says.
+    if findings.errors() == 0 {
+        check.world.warn_of_unused(&check.used, findings);
+    }
+    frozen
+}
+
+/// What is looked up once for all templates.
+struct Check<'a> {
+    world: World<'a>,
+    files: Files,
+    manifests: Manifests,
+    /// Which packages a template uses.
+    used: Vec<bool>,
+}
+
+impl Check<'_> {
+    /// Resolves one template: packages, then texts, then files for every runtime.
+    fn template(&mut self, template: &Template<'_>, findings: &mut Findings) -> PackagesByRuntime {
+        let errors = findings.errors();
+        let required = self.world.required(template, findings);
+        let packages = required.map_or_else(Vec::new, |required| {
+            closure::close(&self.world, template, &required, findings)
+        });
+        for place in &packages {
+            self.used[*place] = true;
+        }
+        // Without all of its packages the texts would refer to settings that only the missing ones have.
+        let is_whole = self.world.is_known() && findings.errors() == errors;
+        self.manifests
+            .check(&self.world, template, &packages, is_whole, findings);
+        self.files
+            .by_runtime(&self.world, template, &packages, findings)
+    }
 }
 
 /// What node templates and migrator templates have in common.
@@ -175,27 +252,6 @@ fn with_package(
         });
     }
     all
-}
-
-/// Resolves one template: packages, then files for every runtime, then texts.
-fn check_template<'a>(
-    settings: &Settings,
-    world: &World<'a>,
-    template: &Template<'_>,
-    used: &mut BTreeSet<PackageId>,
-    findings: &mut Findings,
-) -> Option<(
-    klusterkite_wire::TemplateCode,
-    crate::release::PackagesByRuntime,
-)> {
-    let errors = findings.errors();
-    let resolved: Vec<&'a PackageFacts> = world.resolve(template, findings);
-    used.extend(resolved.iter().map(|facts| facts.id.clone()));
-    // Without all of its packages the texts would refer to settings that only the missing ones have.
-    let is_whole = findings.errors() == errors;
-    text::check(template, &resolved, is_whole, findings);
-    let by_runtime = files::by_runtime(settings, template, &resolved, findings);
-    Some((template.code.parse().ok()?, by_runtime))
 }
 
 #[cfg(test)]

@@ -57,12 +57,25 @@ pub fn assemble(
     environment: &BTreeMap<String, String>,
 ) -> Result<Assembly, Error> {
     let manifests = parse_all(manifests)?;
+    let manifests: Vec<&Manifest> = manifests.iter().collect();
+    assemble_parsed(&manifests, template, start, environment)
+}
+
+/// Does what [`assemble`] does with manifests that are parsed already, one of each package.
+pub fn assemble_parsed(
+    manifests: &[&Manifest],
+    template: &str,
+    start: &str,
+    environment: &BTreeMap<String, String>,
+) -> Result<Assembly, Error> {
+    let mut manifests = manifests.to_vec();
+    manifests.sort_by_cached_key(|manifest| manifest.package.to_lowercase());
     let template = Document::parse(template, "template settings");
     let template = template.map_err(|source| Error::Template { source })?;
     let start = Document::parse(start, "start settings");
     let start = start.map_err(|source| Error::Start { source })?;
     let mut whole = start.with_fallback(template);
-    let mut by_priority: Vec<&Manifest> = manifests.iter().collect();
+    let mut by_priority = manifests.clone();
     // The sort is stable: equal priorities stay in the order of package ids.
     by_priority.sort_by_key(|manifest| manifest.priority);
     for manifest in by_priority.into_iter().rev() {
@@ -93,7 +106,7 @@ pub fn assemble(
     for manifest in manifests {
         let sections = resolved.config(&sections_path(&manifest.package));
         let sections = sections.map_err(|source| invalid(&manifest.package, source))?;
-        assembly.add(&manifest, sections.into_root())?;
+        assembly.add(manifest, sections.into_root())?;
     }
     Ok(assembly)
 }

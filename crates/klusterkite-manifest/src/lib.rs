@@ -12,7 +12,7 @@ mod error;
 mod manifest;
 mod spec;
 
-pub use assemble::{Assembly, ManifestText, assemble};
+pub use assemble::{Assembly, ManifestText, assemble, assemble_parsed};
 pub use error::Error;
 pub use manifest::{MANIFEST_FILE, Manifest, Priority, parse};
 pub use spec::{CommandSpec, EndpointSpec, Probe, ProbeKind, ProcessSpec, StopSignal, StopSpec};

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::{Framework, PackageId, RidGraph};
 
 use folders::{File, Folders, Groups};
-pub use node::{AssetPath, select_assets};
+pub use node::{AssetPath, node_dependencies, select_assets};
 
 /// What a package's files are chosen for.
 #[derive(Clone, Copy, Debug)]

@@ -34,7 +34,7 @@ pub use error::Error;
 pub use framework::{Family, Framework};
 pub use framework_assets::{
     AssetPath, AssetTarget, ContentAsset, FrameworkAssets, ResourceAsset, RuntimeAsset,
-    RuntimeAssetKind, select_assets,
+    RuntimeAssetKind, node_dependencies, select_assets,
 };
 pub use hash::{Sha256Hash, Sha512Hash, Sha512Hasher};
 pub use id::PackageId;

@@ -10,6 +10,12 @@ use crate::{PackageId, Sha256Hash, Sha512Hash, Version, VersionRange};
 /// The `@type` of the resource that serves [`PackageFacts`] at `{@id}/{lower id}/{lower version}.json`.
 pub const FACTS_TYPE: &str = "KlusterKitePackageFacts/1.0.0";
 
+/// The `@type` of the resource that answers a posted [`FactsQuery`] with a [`FactsAnswer`].
+pub const FACTS_OF_MANY_TYPE: &str = "KlusterKitePackageFactsOfMany/1.0.0";
+
+/// How many packages one [`FactsQuery`] may name: a query then stays below 256 KiB.
+pub const FACTS_QUERY_MAX: usize = 1000;
+
 /// The service index: where a feed's resources are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceIndex {
@@ -378,6 +384,33 @@ pub struct PackageFacts {
     /// The text of the root `klusterkite.hocon`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,
+}
+
+/// Asks for the facts of several packages at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FactsQuery {
+    /// At most [`FACTS_QUERY_MAX`] packages.
+    pub packages: Vec<PackageKey>,
+}
+
+/// Names one version of a package.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PackageKey {
+    /// The package's id.
+    pub id: PackageId,
+    /// The version.
+    pub version: Version,
+}
+
+/// Answers a [`FactsQuery`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FactsAnswer {
+    /// The facts of packages that the feed has.
+    pub packages: Vec<PackageFacts>,
+    /// Packages that were not looked at, because the answer would have become too large or too late:
+    /// ask again. There are fewer than in the query.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<PackageKey>,
 }
 
 /// One file of a package.

@@ -1,14 +1,13 @@
 //! Packages of the first configuration: found, resolved, checked.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use klusterkite_client::feed::FeedClient;
 use klusterkite_client::{Error, Kind};
-use klusterkite_core::check::{self, CheckContext, Finding, Severity};
+use klusterkite_core::check::{self, CheckContext, FactsByPackage, Finding, Severity};
 use klusterkite_core::release::FrozenPackages;
 use klusterkite_core::settings::Settings;
-use klusterkite_nuget::v3::PackageFacts;
 use klusterkite_nuget::{PackageId, Version};
 
 /// Version in settings that stands for the newest one of the feed.
@@ -37,14 +36,14 @@ pub(crate) fn resolve(feed: &FeedClient, settings: &Settings) -> Result<Checked,
             package.version = newest(feed, &package.id)?.full();
         }
     }
-    let mut facts = BTreeMap::<(PackageId, Version), PackageFacts>::new();
+    let mut facts = FactsByPackage::new();
     for (id, version) in check::needed(&settings) {
         let context = || format!("package `{id} {version}` cannot be looked up");
         match feed
             .facts(&id, &version)
             .map_err(|error| sorted(error, context()))?
         {
-            Some(found) => facts.insert((id, version), found),
+            Some(found) => facts.insert((id, version), Arc::new(found)),
             None => return Err(not_there(feed, &format!("{id} {version}"))),
         };
     }

@@ -1,6 +1,7 @@
 //! What the check says.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use klusterkite_hocon::Origin;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,12 @@ text_codes! {
     SeedAddressInvalid = "seedAddressInvalid",
     /// There is no feed, or it is not an HTTP URL.
     NugetFeedInvalid = "nugetFeedInvalid",
+    /// The feed does not answer.
+    FeedUnavailable = "feedUnavailable",
+    /// The feed refuses the manager's key.
+    FeedCredential = "feedCredential",
+    /// What answers is no NuGet V3 feed, or a package of it cannot be read.
+    FeedAnswerInvalid = "feedAnswerInvalid",
     /// There is no runtime to resolve packages for.
     RuntimesMissing = "runtimesMissing",
     /// A text is not a valid id.
@@ -61,6 +68,10 @@ text_codes! {
     DependencyMissing = "dependencyMissing",
     /// A package needs another version of one that is listed.
     DependencyVersion = "dependencyVersion",
+    /// Packages need each other in a circle.
+    DependencyCycle = "dependencyCycle",
+    /// What a package needs cannot be read, or is too much.
+    DependenciesInvalid = "dependenciesInvalid",
     /// A template requires no package.
     RequirementsMissing = "requirementsMissing",
     /// A template requires a package that is not listed.
@@ -83,6 +94,8 @@ text_codes! {
     MigratorsMissing = "migratorsMissing",
     /// A migrator is in none of the template's packages.
     MigratorNotFound = "migratorNotFound",
+    /// Another configuration has the same version label.
+    VersionLabelTaken = "versionLabelTaken",
     /// There were more findings than are shown.
     MoreFindings = "moreFindings",
 }
@@ -96,6 +109,15 @@ pub enum Severity {
     Error,
     /// It can, and somebody should look.
     Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
 }
 
 /// Says what is wrong with one part of the settings.
@@ -170,6 +192,18 @@ impl Findings {
         }
     }
 
+    /// Reports an error unless the field has one of this kind already.
+    pub(super) fn error_once(
+        &mut self,
+        code: FindingCode,
+        field: String,
+        message: impl FnOnce() -> String,
+    ) {
+        if !self.has(code, &field) {
+            self.error(code, field, message());
+        }
+    }
+
     /// Tells whether this was found in this field already; one per field and kind is enough.
     pub(super) fn has(&self, code: FindingCode, field: &str) -> bool {
         self.seen.contains(&(code, field.to_owned()))
@@ -180,7 +214,20 @@ impl Findings {
         self.errors
     }
 
-    pub(super) fn conclude(mut self, frozen: FrozenPackages) -> Result<Checked, Vec<Finding>> {
+    pub(super) fn conclude(self, frozen: FrozenPackages) -> Result<Checked, Vec<Finding>> {
+        let has_errors = self.errors > 0;
+        let found = self.into_list();
+        if has_errors {
+            return Err(found);
+        }
+        Ok(Checked {
+            frozen,
+            warnings: found,
+        })
+    }
+
+    /// Returns what was found, and how much of it is not shown.
+    pub(super) fn into_list(mut self) -> Vec<Finding> {
         let hidden =
             self.errors.saturating_sub(FINDINGS_MAX) + self.warnings.saturating_sub(FINDINGS_MAX);
         if hidden > 0 {
@@ -192,13 +239,7 @@ impl Findings {
                 message,
             );
         }
-        if self.errors > 0 {
-            return Err(self.found);
-        }
-        Ok(Checked {
-            frozen,
-            warnings: self.found,
-        })
+        self.found
     }
 
     fn add(&mut self, severity: Severity, code: FindingCode, field: String, message: String) {

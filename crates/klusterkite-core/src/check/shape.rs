@@ -12,29 +12,34 @@ use crate::settings::{MANAGER_PACKAGE, NodeTemplateSettings, Settings};
 
 pub(super) fn check(settings: &Settings, context: CheckContext, findings: &mut Findings) {
     cluster(settings, findings);
-    let codes = settings
-        .node_templates
-        .iter()
-        .map(|template| template.code.as_str());
-    unique("nodeTemplates", codes.clone(), findings);
-    let codes: BTreeSet<&str> = codes.collect();
+    let codes = settings.node_templates.iter();
+    let codes: Vec<&str> = codes.map(|template| template.code.as_str()).collect();
+    template_codes("nodeTemplates", &codes, findings);
+    let codes: BTreeSet<&str> = codes.into_iter().collect();
     for template in &settings.node_templates {
         node_template(template, &codes, findings);
     }
-    unique(
-        "migratorTemplates",
-        settings
-            .migrator_templates
-            .iter()
-            .map(|template| template.code.as_str()),
-        findings,
-    );
+    let codes = settings.migrator_templates.iter();
+    let codes: Vec<&str> = codes.map(|template| template.code.as_str()).collect();
+    template_codes("migratorTemplates", &codes, findings);
     for template in &settings.migrator_templates {
-        id::<TemplateCode>("migratorTemplates.code", &template.code, findings);
         let field = format!("migratorTemplates[\"{}\"].priority", template.code);
         priority(&field, template.priority, findings);
     }
     manager(settings, context, findings);
+}
+
+/// Checks the keys of templates; a key that is none cannot name its template, so its place does.
+fn template_codes(list: &str, codes: &[&str], findings: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    for (index, code) in codes.iter().enumerate() {
+        id::<TemplateCode>(&format!("{list}[{index}].code"), code, findings);
+        if !seen.insert(code) {
+            let message = format!("template code `{code}` is used twice; give each its own");
+            let field = format!("{list}[\"{code}\"].code");
+            findings.error(FindingCode::Duplicate, field, message);
+        }
+    }
 }
 
 fn cluster(settings: &Settings, findings: &mut Findings) {
@@ -95,7 +100,6 @@ fn cluster(settings: &Settings, findings: &mut Findings) {
 
 fn node_template(template: &NodeTemplateSettings, codes: &BTreeSet<&str>, findings: &mut Findings) {
     let field = |name: &str| format!("nodeTemplates[\"{}\"].{name}", template.code);
-    id::<TemplateCode>("nodeTemplates.code", &template.code, findings);
     if template.container_types.is_empty() {
         let message = "no container type may run this template; add one";
         findings.error(
@@ -300,7 +304,7 @@ fn is_address(text: &str) -> bool {
     is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-fn is_http_url(text: &str) -> bool {
+pub(super) fn is_http_url(text: &str) -> bool {
     let rest = text
         .strip_prefix("http://")
         .or_else(|| text.strip_prefix("https://"));

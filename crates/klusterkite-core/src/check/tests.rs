@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod rules;
+
 const CONTEXT: CheckContext = CheckContext {
     single_manager: true,
 };
@@ -82,11 +84,13 @@ fn settings() -> Value {
 
 fn run(settings: Value, feed: Vec<PackageFacts>) -> Result<Checked, Vec<Finding>> {
     let settings: Settings = serde_json::from_value(settings).unwrap();
-    let facts: FactsByPackage = feed
-        .into_iter()
-        .map(|facts| ((facts.id.clone(), facts.version.clone()), facts))
-        .collect();
-    check(&settings, &facts, CONTEXT)
+    check(&settings, &by_version(feed), CONTEXT)
+}
+
+fn by_version(feed: Vec<PackageFacts>) -> FactsByPackage {
+    feed.into_iter()
+        .map(|facts| ((facts.id.clone(), facts.version.clone()), Arc::new(facts)))
+        .collect()
 }
 
 /// Changes the settings at a JSON pointer and lists `code field` of the errors.
@@ -156,199 +160,6 @@ fn needed_names_listed_and_pinned_packages() {
 }
 
 #[test]
-fn every_rule_of_the_settings_alone_names_its_field() {
-    for (pointer, value, expected) in [
-        (
-            "/nodeTemplates",
-            json!([]),
-            "nodeTemplatesMissing nodeTemplates",
-        ),
-        (
-            "/seedAddresses",
-            json!([]),
-            "seedAddressesMissing seedAddresses",
-        ),
-        (
-            "/seedAddresses/0",
-            json!("nonsense"),
-            "seedAddressInvalid seedAddresses[0]",
-        ),
-        (
-            "/seedAddresses/0",
-            json!("host:0"),
-            "seedAddressInvalid seedAddresses[0]",
-        ),
-        ("/nugetFeed", json!(""), "nugetFeedInvalid nugetFeed"),
-        ("/nugetFeed", json!("ftp://x"), "nugetFeedInvalid nugetFeed"),
-        ("/runtimes", json!([]), "runtimesMissing runtimes"),
-        (
-            "/runtimes",
-            json!(["linux-x64", "linux-x64"]),
-            "duplicate runtimes",
-        ),
-        (
-            "/nodeTemplates/0/code",
-            json!("a/b"),
-            "idInvalid nodeTemplates.code",
-        ),
-        (
-            "/nodeTemplates/0/code",
-            json!("clusterManager"),
-            "duplicate nodeTemplates",
-        ),
-        (
-            "/nodeTemplates/0/containerTypes",
-            json!([]),
-            "containerTypesMissing nodeTemplates[\"web\"].containerTypes",
-        ),
-        (
-            "/nodeTemplates/0/containerTypes/0",
-            json!(""),
-            "idInvalid nodeTemplates[\"web\"].containerTypes",
-        ),
-        (
-            "/nodeTemplates/0/replaces",
-            json!(["clusterManager"]),
-            "replacesPresent nodeTemplates[\"web\"].replaces",
-        ),
-        (
-            "/nodeTemplates/0/entryPoint",
-            json!("../x"),
-            "entryPointInvalid nodeTemplates[\"web\"].entryPoint",
-        ),
-        (
-            "/nodeTemplates/0/priority",
-            json!(-1.0),
-            "outOfRange nodeTemplates[\"web\"].priority",
-        ),
-        (
-            "/nodeTemplates/0/minimumRequiredInstances",
-            json!(-1),
-            "outOfRange nodeTemplates[\"web\"].minimumRequiredInstances",
-        ),
-        (
-            "/nodeTemplates/0/maximumNeededInstances",
-            json!(-1),
-            "maximumBelowMinimum nodeTemplates[\"web\"].maximumNeededInstances",
-        ),
-        (
-            "/nodeTemplates/0/rollout",
-            json!({"batch": "none"}),
-            "outOfRange nodeTemplates[\"web\"].rollout.batch",
-        ),
-        (
-            "/nodeTemplates/0/rollout",
-            json!({"startDeadlineSeconds": 0}),
-            "outOfRange nodeTemplates[\"web\"].rollout.startDeadlineSeconds",
-        ),
-        (
-            "/nodeTemplates/0/exclusive",
-            json!(true),
-            "notSupported nodeTemplates[\"web\"].exclusive",
-        ),
-        (
-            "/nodeTemplates/1/rollout/surge",
-            json!(1),
-            "singleManager nodeTemplates[\"clusterManager\"]",
-        ),
-        (
-            "/nodeTemplates/1/maximumNeededInstances",
-            json!(2),
-            "singleManager nodeTemplates[\"clusterManager\"]",
-        ),
-        (
-            "/nodeTemplates/1/packageRequirements/0/id",
-            json!("Web"),
-            "managerTemplateCount nodeTemplates",
-        ),
-    ] {
-        let found = errors_with(pointer, value.clone());
-        assert!(
-            found.contains(&expected.to_owned()),
-            "{pointer} = {value}: {found:?}"
-        );
-    }
-}
-
-#[test]
-fn every_rule_of_packages_names_its_field() {
-    for (pointer, value, expected) in [
-        ("/packages", json!([]), "packagesMissing packages"),
-        (
-            "/packages/4/id",
-            json!("no id!"),
-            "idInvalid packages[\"no id!\"]",
-        ),
-        (
-            "/packages/4/version",
-            json!("x"),
-            "versionInvalid packages[\"Lib\"]",
-        ),
-        (
-            "/packages/4/version",
-            json!("9.0.0"),
-            "packageNotFound packages[\"Lib\"]",
-        ),
-        (
-            "/packages/4/version",
-            json!("2.0.0"),
-            "dependencyVersion packages[\"Lib\"]",
-        ),
-        (
-            "/packages/4/id",
-            json!("Web"),
-            "dependencyMissing packages[\"Lib\"]",
-        ),
-        (
-            "/packages/4/id",
-            json!("web"),
-            "duplicate packages[\"web\"]",
-        ),
-        (
-            "/nodeTemplates/0/packageRequirements",
-            json!([]),
-            "requirementsMissing nodeTemplates[\"web\"].packageRequirements",
-        ),
-        (
-            "/nodeTemplates/0/packageRequirements/0/id",
-            json!("Other"),
-            "requirementNotListed nodeTemplates[\"web\"].packageRequirements[\"Other\"]",
-        ),
-        (
-            "/nodeTemplates/0/packageRequirements/0/specificVersion",
-            json!("?"),
-            "versionInvalid nodeTemplates[\"web\"].packageRequirements[\"Web\"]",
-        ),
-        (
-            "/nodeTemplates/0/packageRequirements/0/specificVersion",
-            json!("5.0.0"),
-            "packageNotFound nodeTemplates[\"web\"].packageRequirements[\"Web\"]",
-        ),
-        (
-            "/nodeTemplates/0/packageRequirements",
-            json!([{"id": "Web"}, {"id": "WEB"}]),
-            "duplicate nodeTemplates[\"web\"].packageRequirements[\"WEB\"]",
-        ),
-        (
-            "/nodeTemplates/0/packageRequirements",
-            json!([{"id": "Web"}, {"id": "Lib", "specificVersion": "2.0.0"}]),
-            "dependencyVersion nodeTemplates[\"web\"].packageRequirements[\"Web\"]",
-        ),
-        (
-            "/nodeTemplates/0/entryPoint",
-            json!("missing"),
-            "entryPointMissing nodeTemplates[\"web\"].entryPoint",
-        ),
-    ] {
-        let found = errors_with(pointer, value.clone());
-        assert!(
-            found.contains(&expected.to_owned()),
-            "{pointer} = {value}: {found:?}"
-        );
-    }
-}
-
-#[test]
 fn a_package_that_is_not_in_the_feed_is_reported_once() {
     assert_eq!(
         errors_with("/packages/4/version", json!("9.0.0")),
@@ -357,29 +168,132 @@ fn a_package_that_is_not_in_the_feed_is_reported_once() {
 }
 
 #[test]
-fn b19_texts_of_node_templates_are_parsed_without_any_migrator_template() {
-    let mut settings = settings();
-    settings["migratorTemplates"] = json!([]);
-    assert!(run(settings.clone(), feed()).is_ok());
-    settings["nodeTemplates"][0]["configuration"] = json!("a = 1\nb = {");
-    let findings = run(settings, feed()).unwrap_err();
-    let finding = findings
-        .iter()
-        .find(|finding| finding.severity == Severity::Error)
-        .unwrap();
-    assert_eq!(finding.code, FindingCode::ConfigurationInvalid);
-    assert_eq!(finding.line, Some(2), "{finding:?}");
+fn b20_only_the_group_for_the_nearest_framework_counts() {
+    let mut feed = feed();
+    for (framework, needs) in [
+        ("net8.0", "Missing"),
+        ("net9.0", "Lib"),
+        ("net11.0", "Missing"),
+    ] {
+        let group = json!({"targetFramework": framework, "dependencies": [{"id": needs}]});
+        let group = serde_json::from_value(group).unwrap();
+        feed[3].dependency_groups.push(group);
+    }
+    assert!(run(settings(), feed).is_ok());
 }
 
 #[test]
-fn b20_dependencies_for_a_framework_do_not_concern_a_node() {
+fn errors_of_dependencies_name_the_whole_way_to_them() {
     let mut feed = feed();
-    let group =
-        json!({"targetFramework": "net9.0", "dependencies": [{"id": "Missing", "range": "1.0.0"}]});
-    feed[3]
-        .dependency_groups
-        .push(serde_json::from_value(group).unwrap());
-    assert!(run(settings(), feed).is_ok());
+    feed[4] = facts(
+        "Lib",
+        "1.0.0",
+        &[("Base", "[1.0.0, )"), ("Db", "2.0.0")],
+        &[],
+        None,
+    );
+    let findings = run(settings(), feed).unwrap_err();
+    let of_template = findings.iter().filter(|finding| {
+        finding.field.as_deref() == Some("nodeTemplates[\"web\"].packageRequirements[\"Lib\"]")
+    });
+    let messages: Vec<&str> = of_template
+        .map(|finding| finding.message.as_str())
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            "`Web 1.0.0 -> Lib 1.0.0 -> Base [1.0.0, )` needs a package that is not listed; add `Base`",
+            "`Web 1.0.0 -> Lib 1.0.0 -> Db [2.0.0, )` does not accept version 1.0.0, which the template gets"
+        ]
+    );
+}
+
+#[test]
+fn a_listed_pre_release_is_accepted_by_whoever_accepts_its_number() {
+    let mut feed = feed();
+    feed[4] = facts(
+        "Lib",
+        "1.5.0-rc.1",
+        &[],
+        &[("content/lib/a.txt", "a")],
+        None,
+    );
+    let mut settings = settings();
+    settings["packages"][4]["version"] = json!("1.5.0-rc.1");
+    let checked = run(settings, feed).unwrap();
+    let web = &checked.frozen.node_templates[&"web".parse().unwrap()];
+    assert_eq!(web[&"linux-x64".parse().unwrap()][1].version, "1.5.0-rc.1");
+}
+
+#[test]
+fn a_template_gets_its_own_pin_and_the_others_the_listed_version() {
+    let mut settings = settings();
+    settings["nodeTemplates"][1]["packageRequirements"] = json!([
+        {"id": crate::settings::MANAGER_PACKAGE}, {"id": "Lib", "specificVersion": "2.0.0"}]);
+    let checked = run(settings, feed()).unwrap();
+    let version = |template: &str| {
+        let packages = &checked.frozen.node_templates[&template.parse().unwrap()];
+        let packages = &packages[&"linux-x64".parse().unwrap()];
+        let lib = packages.iter().find(|package| package.id == "Lib").unwrap();
+        lib.version.clone()
+    };
+    assert_eq!(
+        [version("web"), version("clusterManager")],
+        ["1.0.0", "2.0.0"]
+    );
+}
+
+#[test]
+fn a_thousand_packages_that_bring_one_file_are_told_in_linear_time() {
+    let mut feed = feed();
+    let mut settings = settings();
+    for number in 0..1000 {
+        let id = format!("P{number}");
+        feed.push(facts(&id, "1.0.0", &[], &[("content/readme", &id)], None));
+        settings["packages"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"id": id, "version": "1.0.0"}));
+        settings["nodeTemplates"][0]["packageRequirements"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"id": id}));
+    }
+    let findings = run(settings, feed).unwrap_err();
+    assert_eq!(findings[500].message, "499 more findings are not shown");
+    assert!(
+        findings[..500]
+            .iter()
+            .all(|finding| finding.code == FindingCode::FileCollision)
+    );
+}
+
+#[test]
+fn without_the_feed_everything_else_is_checked() {
+    let mut settings = settings();
+    settings["nodeTemplates"][0]["priority"] = json!(-1.0);
+    settings["nodeTemplates"][0]["configuration"] = json!("a = 1\nb = {");
+    settings["packages"][0]["version"] = json!("x");
+    let settings: Settings = serde_json::from_value(settings).unwrap();
+    let problem = FeedProblem {
+        code: FindingCode::FeedUnavailable,
+        message: "cannot reach `http://feed`".to_owned(),
+    };
+    let findings = check_without_feed(&settings, Some(problem), CONTEXT);
+    let found: Vec<String> = findings
+        .iter()
+        .map(|finding| format!("{} {}", finding.code, finding.field.as_deref().unwrap()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "feedUnavailable nugetFeed",
+            "outOfRange nodeTemplates[\"web\"].priority",
+            "versionInvalid packages[\"KlusterKite.Core.Service\"]",
+            "configurationInvalid nodeTemplates[\"web\"].configuration"
+        ]
+    );
+    assert_eq!(findings[3].line, Some(2));
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use klusterkite_hocon::Error as HoconError;
-use klusterkite_manifest::{Assembly, Error, ManifestText, assemble};
-use klusterkite_nuget::v3::PackageFacts;
+use klusterkite_manifest::{Assembly, Error, Manifest, assemble_parsed};
 use klusterkite_wire::MigratorName;
 
 use super::finding::{FindingCode, Findings};
+use super::packages::World;
 use super::{Kind, Template};
 
 /// The setting of a migrator template that lists its migrators.
@@ -28,52 +28,61 @@ const DATA_VARIABLE: &str = "KLUSTERKITE_DATA";
 /// How many variables of the node's environment one template may need; more are surely something else.
 const VARIABLES_MAX: usize = 64;
 
-/// Parses the texts and, if the template has all its packages, merges them.
-pub(super) fn check(
-    template: &Template<'_>,
-    packages: &[&PackageFacts],
-    is_whole: bool,
-    findings: &mut Findings,
-) {
-    let errors = findings.errors();
-    let manifests = manifests(template, packages, findings);
-    if let Err(error) = klusterkite_hocon::Document::parse(template.configuration, "configuration")
-    {
-        report(
-            FindingCode::ConfigurationInvalid,
-            template.field("configuration"),
-            &error,
-            findings,
-        );
-    }
-    if !is_whole || findings.errors() > errors {
-        return;
-    }
-    if let Some(assembly) = merge(template, &manifests, findings)
-        && template.kind == Kind::Migrators
-    {
-        migrators(template, &assembly, findings);
-    }
-}
+/// The manifests of packages, each parsed when a template uses it.
+pub(super) struct Manifests(Vec<Option<Result<Manifest, Error>>>);
 
-/// Returns the manifests, each checked by itself.
-fn manifests(
-    template: &Template<'_>,
-    packages: &[&PackageFacts],
-    findings: &mut Findings,
-) -> Vec<ManifestText> {
-    let mut manifests = Vec::new();
-    for facts in packages {
-        let Some(text) = facts.manifest.clone() else {
-            continue;
-        };
-        let package = facts.id.to_string();
-        match klusterkite_manifest::parse(&package, &text) {
-            Ok(_) => manifests.push(ManifestText { package, text }),
-            Err(error) => report_assembly(template, &manifests, &error, findings),
+impl Manifests {
+    pub(super) fn new(world: &World<'_>) -> Self {
+        Self(world.packages.iter().map(|_| None).collect())
+    }
+
+    /// Parses a template's texts and, if it has all its packages, merges them.
+    pub(super) fn check(
+        &mut self,
+        world: &World<'_>,
+        template: &Template<'_>,
+        packages: &[usize],
+        is_whole: bool,
+        findings: &mut Findings,
+    ) {
+        let errors = findings.errors();
+        for place in packages {
+            self.parse(world, *place);
+        }
+        let parsed = packages.iter().filter_map(|place| self.0[*place].as_ref());
+        let mut manifests = Vec::new();
+        for parsed in parsed {
+            match parsed {
+                Ok(manifest) => manifests.push(manifest),
+                Err(error) => report_assembly(template, &[], error, findings),
+            }
+        }
+        if let Err(error) =
+            klusterkite_hocon::Document::parse(template.configuration, "configuration")
+        {
+            report(
+                FindingCode::ConfigurationInvalid,
+                template.field("configuration"),
+                &error,
+                findings,
+            );
+        }
+        if !is_whole || findings.errors() > errors {
+            return;
+        }
+        if let Some(assembly) = merge(template, &manifests, findings)
+            && template.kind == Kind::Migrators
+        {
+            migrators(template, &assembly, findings);
         }
     }
-    manifests
+
+    fn parse(&mut self, world: &World<'_>, place: usize) {
+        let facts = world.packages[place].facts;
+        if let (None, Some(text)) = (&self.0[place], &facts.manifest) {
+            self.0[place] = Some(klusterkite_manifest::parse(facts.id.as_str(), text));
+        }
+    }
 }
 
 /// Puts the node together as its host will, so that a reference to nothing is found here.
@@ -81,17 +90,18 @@ fn manifests(
 /// The environment is the node's: what has to come from there is a warning and taken as given.
 fn merge(
     template: &Template<'_>,
-    manifests: &[ManifestText],
+    manifests: &[&Manifest],
     findings: &mut Findings,
 ) -> Option<Assembly> {
     let mut environment = BTreeMap::from([(DATA_VARIABLE.to_owned(), "/data".to_owned())]);
     loop {
-        let error = match assemble(
+        let assembled = assemble_parsed(
             manifests,
             template.configuration,
             START_SETTINGS,
             &environment,
-        ) {
+        );
+        let error = match assembled {
             Ok(assembly) => return Some(assembly),
             Err(error) => error,
         };
@@ -164,7 +174,7 @@ fn migrators(template: &Template<'_>, assembly: &Assembly, findings: &mut Findin
 /// Reports what keeps a node from being put together, on the text that is to blame.
 fn report_assembly(
     template: &Template<'_>,
-    manifests: &[ManifestText],
+    manifests: &[&Manifest],
     error: &Error,
     findings: &mut Findings,
 ) {
@@ -189,7 +199,7 @@ fn report_assembly(
         Error::Settings { source } => {
             // A manifest's text is named after its package.
             let text = source.origin().source();
-            let named = |manifest: &&ManifestText| {
+            let named = |manifest: &&&Manifest| {
                 text.strip_prefix(&manifest.package)
                     .is_some_and(|rest| rest.starts_with('/'))
             };

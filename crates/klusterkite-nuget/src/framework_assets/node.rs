@@ -3,6 +3,7 @@
 use super::folders::{File, Folders, Groups};
 use super::{is_assembly, resource_of};
 use crate::error::{Error, shown};
+use crate::v3::{Dependency, DependencyGroup};
 use crate::zip::PathSet;
 use crate::{Framework, RidGraph};
 
@@ -86,6 +87,21 @@ fn node_framework(folders: &Folders<'_>, rids: &[String]) -> Result<Framework, E
     } else {
         fallback
     }
+}
+
+/// Returns what a node needs of a package's dependencies: those of the group for the nearest
+/// framework that a node can run, and of no other.
+///
+/// Fails if there are groups for more than 128 frameworks.
+pub fn node_dependencies(groups: &[DependencyGroup]) -> Result<&[Dependency], Error> {
+    for framework in NODE_FRAMEWORKS {
+        let framework: Framework = framework.parse()?;
+        let nearest = framework.nearest_of(groups, |group| group.target_framework.as_deref())?;
+        if let Some(group) = nearest {
+            return Ok(&group.dependencies);
+        }
+    }
+    Ok(&[])
 }
 
 fn check_targets(assets: &[AssetPath]) -> Result<(), Error> {
