@@ -187,6 +187,7 @@ impl ApiClient {
             headers: Vec::new(),
             body: Some(("application/x-www-form-urlencoded", body.as_bytes())),
             is_idempotent,
+            time: None,
         };
         self.http.send(&call).map_err(explained)
     }

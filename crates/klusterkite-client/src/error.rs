@@ -59,6 +59,12 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The server leaves everything for another question.
+    #[error("`{url}` answers questions for many packages with none of them")]
+    NoProgress {
+        /// URL of the service index.
+        url: String,
+    },
     /// The feed does not offer a resource.
     #[error("the feed `{feed}` has no resource of type `{resource}`")]
     NoResource {
@@ -144,7 +150,10 @@ impl Error {
                 _ => Kind::Server,
             },
             Self::OtherContent { .. } => Kind::Conflict,
-            Self::Answer { .. } | Self::TooLarge { .. } | Self::NoResource { .. } => Kind::Server,
+            Self::Answer { .. }
+            | Self::TooLarge { .. }
+            | Self::NoProgress { .. }
+            | Self::NoResource { .. } => Kind::Server,
             Self::Tls(_)
             | Self::Url { .. }
             | Self::Session { .. }

@@ -1,6 +1,7 @@
 //! Client of a NuGet V3 feed.
 
 mod credential;
+mod facts;
 mod foreign;
 mod push;
 
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use klusterkite_nuget::v3::{
-    CatalogEntry, FACTS_TYPE, FlatVersions, PackageFacts, RegistrationIndex, RegistrationPage,
-    SearchAnswer, ServiceIndex,
+    CatalogEntry, FACTS_TYPE, FlatVersions, RegistrationIndex, RegistrationPage, SearchAnswer,
+    ServiceIndex,
 };
 use klusterkite_nuget::{PackageId, Version};
 use serde::Serialize;
@@ -26,6 +27,10 @@ use crate::{Error, Kind, Retry, Trust};
 
 /// How long the service index is kept: resources of a feed move only when it is set up anew.
 const INDEX_LIFE: Duration = Duration::from_mins(5);
+
+/// How long one document may take with all its bytes: the largest is a list of facts of 32 MB. A feed that is
+/// slower than that, or that sends a byte now and then, is as good as away.
+const DOCUMENT_TIME: Duration = Duration::from_secs(20);
 
 /// Most pages of a registration that are fetched: 64 versions each, far above any private package.
 const REGISTRATION_PAGES_MAX: usize = 200;
@@ -61,6 +66,7 @@ pub struct FeedClient {
     /// URL of the service index.
     feed: String,
     http: Http,
+    document_time: Duration,
     credential: Option<FeedCredential>,
     index: Arc<Mutex<Option<KeptIndex>>>,
 }
@@ -89,6 +95,7 @@ impl FeedClient {
         Ok(Self {
             feed: feed.to_owned(),
             http: Http::new(retry),
+            document_time: DOCUMENT_TIME,
             credential,
             index: Arc::default(),
         })
@@ -99,6 +106,15 @@ impl FeedClient {
     pub fn with_trust(mut self, trust: Trust) -> Self {
         self.http = self.http.with_trust(trust);
         self
+    }
+
+    /// Changes how long one document may take with all its bytes; packages take as long as they move.
+    #[must_use]
+    pub fn with_document_time(self, document_time: Duration) -> Self {
+        Self {
+            document_time,
+            ..self
+        }
     }
 
     /// Returns the URL of the service index without user and password.
@@ -180,18 +196,6 @@ impl FeedClient {
         self.read(&url)?.json("a search result")
     }
 
-    /// Returns everything that a check has to know about one package; `None` when the feed does not have it.
-    ///
-    /// A feed without our resource (another product's) is asked for the package itself, once.
-    pub fn facts(&self, id: &PackageId, version: &Version) -> Result<Option<PackageFacts>, Error> {
-        let index = self.service_index()?;
-        let Some(base) = index.resource(&[FACTS_TYPE]) else {
-            return self.foreign_facts(id, version);
-        };
-        let url = format!("{base}/{}/{}.json", id.lower(), version.lower());
-        self.read_if_there(&url, "a document of package facts")
-    }
-
     /// Hides a version from searches; its bytes stay. Unlisting what is unlisted changes nothing.
     pub fn unlist(&self, id: &PackageId, version: &Version) -> Result<(), Error> {
         self.list_or_unlist(Method::DELETE, id, version)
@@ -230,6 +234,7 @@ impl FeedClient {
             headers: self.write_headers(),
             body: Some(("application/json", &body)),
             is_idempotent: true,
+            time: Some(self.document_time),
         };
         self.http.send(&call).map(|_| true)
     }
@@ -248,6 +253,7 @@ impl FeedClient {
             headers,
             body: None,
             is_idempotent: true,
+            time: Some(self.document_time),
         };
         self.http.send(&call).map(drop)
     }
@@ -265,6 +271,7 @@ impl FeedClient {
     fn read(&self, url: &str) -> Result<crate::http::Answer, Error> {
         self.http.send(&Call {
             headers: self.read_headers(),
+            time: Some(self.document_time),
             ..Call::get(url)
         })
     }

@@ -77,6 +77,8 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Option<(&'static str, &'a [u8])>,
     /// Doing it twice is the same as doing it once.
     pub(crate) is_idempotent: bool,
+    /// How long one try may take with the whole answer; `None`: as long as bytes move.
+    pub(crate) time: Option<Duration>,
 }
 
 impl<'a> Call<'a> {
@@ -87,6 +89,7 @@ impl<'a> Call<'a> {
             headers: Vec::new(),
             body: None,
             is_idempotent: true,
+            time: None,
         }
     }
 }
@@ -156,14 +159,16 @@ impl Http {
         let mut response = match call.body {
             Some((media_type, body)) => {
                 let extra = [(CONTENT_TYPE.as_str(), media_type.to_owned())];
-                self.run(
-                    &call.method,
-                    call.url,
-                    call.headers.iter().chain(&extra),
-                    body,
-                )?
+                let headers = call.headers.iter().chain(&extra);
+                self.run_within(call.time, &call.method, call.url, headers, body)?
             }
-            None => self.run(&call.method, call.url, &call.headers, SendBody::none())?,
+            None => self.run_within(
+                call.time,
+                &call.method,
+                call.url,
+                &call.headers,
+                SendBody::none(),
+            )?,
         };
         let body = read_bounded(response.body_mut(), call.url, ANSWER_BYTES_MAX)?;
         Ok(Answer {
@@ -175,6 +180,17 @@ impl Http {
     /// Sends one request; every status but those of success becomes an error.
     pub(crate) fn run<'h>(
         &self,
+        method: &Method,
+        url: &str,
+        headers: impl IntoIterator<Item = &'h (&'static str, String)>,
+        body: impl AsSendBody,
+    ) -> Result<Response<Body>, Failure> {
+        self.run_within(None, method, url, headers, body)
+    }
+
+    fn run_within<'h>(
+        &self,
+        time: Option<Duration>,
         method: &Method,
         url: &str,
         headers: impl IntoIterator<Item = &'h (&'static str, String)>,
@@ -207,6 +223,7 @@ impl Http {
         let request = agent
             .configure_request(request)
             .max_redirects(redirects)
+            .timeout_global(time)
             .build();
         let response = agent.run(request).map_err(failed)?;
         if response.status().is_success() {

@@ -3,6 +3,7 @@
 mod answer;
 mod browse;
 mod document;
+mod facts;
 mod fetch;
 mod health;
 mod links;
@@ -23,7 +24,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use hyper::body::Incoming;
 use hyper::service::Service as _;
@@ -185,6 +186,10 @@ fn router(feed: &Arc<Feed>) -> Router {
         .route("/v3/search", get(browse::search))
         .route("/v3/autocomplete", get(browse::autocomplete))
         .route("/v3/facts/{id}/{file}", get(fetch::facts))
+        .route(
+            FACTS_OF_MANY,
+            post(facts::of_many).layer(DefaultBodyLimit::max(facts::QUERY_BYTES_MAX)),
+        )
         .route("/api/v2/package", push.clone())
         .route("/api/v2/package/", push)
         .route("/api/v2/symbolpackage", push_symbols.clone())
@@ -290,10 +295,14 @@ fn allowed<'a>(
 /// The path of the counters.
 const METRICS: &str = "/metrics";
 
+/// The path of a question that is too long for an address.
+const FACTS_OF_MANY: &str = "/v3/facts";
+
 /// Says which scope a request needs; the only place that does.
 fn scope_of(request: &Request) -> Scope {
     match *request.method() {
         Method::GET | Method::HEAD if request.uri().path() == METRICS => Scope::Metrics,
+        Method::POST if request.uri().path() == FACTS_OF_MANY => Scope::Read,
         Method::GET | Method::HEAD => Scope::Read,
         Method::DELETE if publish::is_purge(request.uri().query()) => Scope::Purge,
         Method::PUT if request.uri().path().starts_with("/pins/") => Scope::Pin,

@@ -7,6 +7,7 @@
 
 mod candidates;
 mod catalog;
+mod many;
 mod row;
 mod schema;
 mod search;

@@ -61,7 +61,11 @@ impl Cluster {
             nudge: Notify::new(),
             events: broadcast::channel(EVENTS_BEHIND_MAX).0,
             members: watch::channel(Arc::default()).0,
-            feed: Feed::new(config.feed_credential_file.clone(), config.trust.clone()),
+            feed: Feed::new(
+                config.feed_credential_file.clone(),
+                config.trust.clone(),
+                config.feed_timeout,
+            ),
             config,
         })))
     }

@@ -46,6 +46,8 @@ pub struct Config {
     pub mass_failure_part: f64,
     /// How long reading the resources of one migrator template may take (`ResourceReadTimeout`, 5 min).
     pub read_timeout: Duration,
+    /// How long a check waits for what the feed has (`FeedTimeout`, 30 s).
+    pub feed_timeout: Duration,
     /// How long an executor may take for one move, whatever limits it has itself (`ResourceMoveTimeout`, 24 h).
     pub move_timeout: Duration,
     /// The node that this manager is; absent when it runs outside a node.
@@ -125,6 +127,7 @@ impl Config {
             lease_minimum: duration("LeaseMinimum", 10)?,
             mass_failure_part,
             read_timeout: duration("ResourceReadTimeout", 300)?,
+            feed_timeout: duration("FeedTimeout", 30)?,
             move_timeout: duration("ResourceMoveTimeout", 24 * 3600)?,
             own: own_node(&section)?,
         })

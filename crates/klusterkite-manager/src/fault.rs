@@ -182,6 +182,9 @@ fn field_problem(finding: &Finding) -> FieldProblem {
         code: finding.code.to_string(),
         field: finding.field.clone(),
         message: finding.message.clone(),
+        severity: Some(finding.severity.to_string()),
+        line: finding.line,
+        column: finding.column,
     }
 }
 

@@ -1,26 +1,29 @@
 //! What the manager asks the feed: facts of packages for the check, lists for operators.
 
+mod facts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use klusterkite_api::configurations::Package;
 use klusterkite_client::feed::{FeedClient, FeedCredential};
 use klusterkite_client::{Error, Kind, Retry, Trust};
-use klusterkite_core::check::FactsByPackage;
-use klusterkite_nuget::v3::PackageFacts;
 use klusterkite_nuget::{PackageId, Version};
 
 use crate::fault::Fault;
+pub use facts::Freshness;
+use facts::KeptFacts;
 
 /// Questions to the feed at a time.
 const QUESTIONS_MAX: usize = 8;
 
-/// Most files of packages whose facts are remembered: about 150 bytes each.
-const FILES_KEPT_MAX: usize = 500_000;
+/// How long one document of a feed may take at most; a check waits for several.
+const DOCUMENT_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Feeds that are remembered with their service index; there is one, and another while a cluster moves to it.
 const CLIENTS_MAX: usize = 8;
@@ -32,69 +35,24 @@ pub struct Feed(Arc<Inner>);
 struct Inner {
     credential_file: Option<PathBuf>,
     trust: Trust,
+    /// How long a check waits for facts.
+    timeout: Duration,
     clients: Mutex<BTreeMap<String, (Option<FeedCredential>, FeedClient)>>,
     facts: Mutex<KeptFacts>,
 }
 
-/// Whether remembered facts are good enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
-    /// Facts of a published version never change, so remembered ones are true.
-    Remembered,
-    /// The package must be in the feed now: it could have been purged since.
-    Now,
-}
-
 impl Feed {
-    /// Makes a view of feeds that are read with the key in a credential file.
-    pub fn new(credential_file: Option<PathBuf>, trust: Trust) -> Self {
+    /// Makes a view of feeds that are read with the key in a credential file; a check waits no
+    /// longer than `timeout` for what a feed has.
+    pub fn new(credential_file: Option<PathBuf>, trust: Trust, timeout: Duration) -> Self {
         let inner = Inner {
             credential_file,
             trust,
+            timeout,
             clients: Mutex::default(),
             facts: Mutex::default(),
         };
         Self(Arc::new(inner))
-    }
-
-    /// Returns the facts of all packages that the feed has; a package that it does not have is left out.
-    pub async fn facts(
-        &self,
-        url: &str,
-        wanted: BTreeSet<(PackageId, Version)>,
-        freshness: Freshness,
-    ) -> Result<FactsByPackage, Fault> {
-        let mut facts = FactsByPackage::new();
-        let mut missing = Vec::new();
-        for key in wanted {
-            match self
-                .remembered(url, &key)
-                .filter(|_| freshness == Freshness::Remembered)
-            {
-                Some(known) => drop(facts.insert(key, PackageFacts::clone(&known))),
-                None => missing.push(key),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(facts);
-        }
-        let client = self.client(url)?;
-        let asked = stream::iter(missing).map(|key| {
-            let client = client.clone();
-            async move {
-                let (id, version) = key.clone();
-                let found = ask(client, move |client| client.facts(&id, &version)).await?;
-                Ok::<_, Fault>((key, found))
-            }
-        });
-        let answers: Vec<_> = asked.buffer_unordered(QUESTIONS_MAX).try_collect().await?;
-        for (key, found) in answers {
-            if let Some(found) = found {
-                self.remember(url, key.clone(), &found);
-                facts.insert(key, found);
-            }
-        }
-        Ok(facts)
     }
 
     /// Returns the newest listed version of each package, stable ones first; a package without any is left out.
@@ -188,42 +146,15 @@ impl Feed {
             return Ok(client.clone());
         }
         let client = FeedClient::new(url, credential.clone(), Retry::STANDARD).map_err(fault)?;
-        let client = client.with_trust(self.0.trust.clone());
+        let client = client
+            .with_trust(self.0.trust.clone())
+            .with_document_time(self.0.timeout.min(DOCUMENT_TIME_MAX));
         if clients.len() >= CLIENTS_MAX {
             clients.clear();
         }
         clients.insert(url.to_owned(), (credential, client.clone()));
         Ok(client)
     }
-
-    fn remembered(&self, url: &str, key: &(PackageId, Version)) -> Option<Arc<PackageFacts>> {
-        let facts = self.0.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        facts.by_feed.get(url)?.get(key).cloned()
-    }
-
-    fn remember(&self, url: &str, key: (PackageId, Version), found: &PackageFacts) {
-        let mut facts = self.0.facts.lock().unwrap_or_else(PoisonError::into_inner);
-        facts.files += found.files.len() + 1;
-        if facts.files > FILES_KEPT_MAX {
-            *facts = KeptFacts {
-                files: found.files.len() + 1,
-                ..KeptFacts::default()
-            };
-        }
-        facts
-            .by_feed
-            .entry(url.to_owned())
-            .or_default()
-            .insert(key, Arc::new(found.clone()));
-    }
-}
-
-/// Facts by feed, because two feeds may hold different packages under one name.
-#[derive(Default)]
-struct KeptFacts {
-    by_feed: BTreeMap<String, BTreeMap<(PackageId, Version), Arc<PackageFacts>>>,
-    /// At least the number of files in `by_feed`.
-    files: usize,
 }
 
 async fn ask<T: Send + 'static>(
@@ -273,7 +204,7 @@ mod tests {
     fn a_new_key_in_the_credential_file_is_used_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key.json");
-        let feed = Feed::new(Some(path.clone()), Trust::System);
+        let feed = Feed::new(Some(path.clone()), Trust::System, Duration::from_secs(1));
         let Err(Fault::Unavailable { code, message }) = feed.client(FEED) else {
             panic!("there is no file yet");
         };

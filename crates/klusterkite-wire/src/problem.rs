@@ -43,6 +43,15 @@ pub struct FieldProblem {
     pub field: Option<String>,
     /// One sentence for people.
     pub message: String,
+    /// `error` or `warning`, where there are both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<String>,
+    /// Line in the text of the field, from 1, where the field is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// Column in that line, in characters from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
 }
 
 impl Problem {

@@ -124,6 +124,7 @@ impl<'c> OperationCall<'c> {
             headers,
             body,
             is_idempotent,
+            time: None,
         })
     }
 

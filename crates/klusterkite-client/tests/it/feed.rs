@@ -1,3 +1,4 @@
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -152,6 +153,97 @@ fn facts_of_a_foreign_feed_come_from_the_package_itself() {
         (hash, Some("priority = role"))
     );
     assert_eq!(client.facts(&id("Nobody"), &version("1.0")).unwrap(), None);
+}
+
+/// The facts of a package as a feed writes them.
+fn document(key: &Value) -> Value {
+    json!({
+        "id": key["id"], "version": key["version"], "sha512": Sha512Hash::of(b"x"), "size": 1, "listed": true,
+        "published": "2026-01-01T00:00:00Z", "files": []
+    })
+}
+
+fn three_packages() -> Vec<(PackageId, Version)> {
+    ["A", "B", "C"]
+        .map(|text| (id(text), version("1.0")))
+        .into()
+}
+
+#[test]
+fn facts_of_many_packages_are_asked_for_at_once_and_what_is_left_again() {
+    let server = Server::start(|url, request| {
+        if request.target == "/v3/index.json" {
+            return index(url, &["KlusterKitePackageFactsOfMany/1.0.0"]);
+        }
+        assert_eq!(request.method, "POST");
+        assert!(request.header("authorization").starts_with("Basic "));
+        let query: Value = serde_json::from_slice(&request.body).unwrap();
+        let mut keys = query["packages"].as_array().unwrap().clone();
+        // The second one is not there, and there is room for two.
+        let left = keys.split_off(keys.len().min(2));
+        keys.retain(|key| key["id"] != "B");
+        let found: Vec<Value> = keys.iter().map(document).collect();
+        Reply::new(200, json!({"packages": found, "left": left}).to_string())
+    });
+    let client = client(&server);
+    assert_eq!(client.facts_at_once().unwrap(), 1000);
+    let facts = client.facts_of_many(&three_packages()).unwrap();
+    let ids: Vec<&str> = facts.iter().map(|facts| facts.id.as_str()).collect();
+    assert_eq!(ids, ["A", "C"]);
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn a_feed_that_never_gets_on_with_many_packages_is_an_error() {
+    let server = Server::start(|url, request| {
+        if request.target == "/v3/index.json" {
+            return index(url, &["KlusterKitePackageFactsOfMany/1.0.0"]);
+        }
+        let query: Value = serde_json::from_slice(&request.body).unwrap();
+        let left = &query["packages"];
+        Reply::new(200, json!({"packages": [], "left": left}).to_string())
+    });
+    let error = client(&server)
+        .facts_of_many(&three_packages())
+        .unwrap_err();
+    assert!(matches!(error, Error::NoProgress { .. }), "{error}");
+    assert_eq!(error.kind(), Kind::Server);
+}
+
+#[test]
+fn a_feed_without_questions_for_many_is_asked_for_one_after_the_other() {
+    let server = Server::start(|url, request| match request.target.as_str() {
+        "/v3/index.json" => index(url, &["KlusterKitePackageFacts/1.0.0"]),
+        "/KlusterKitePackageFacts/b/1.0.0.json" => Reply::new(404, ""),
+        target => {
+            let name = target.split('/').nth(2).unwrap();
+            Reply::new(
+                200,
+                document(&json!({"id": name, "version": "1.0.0"})).to_string(),
+            )
+        }
+    });
+    let client = client(&server);
+    assert_eq!(client.facts_at_once().unwrap(), 1);
+    assert_eq!(client.facts_of_many(&three_packages()).unwrap().len(), 2);
+}
+
+#[test]
+fn a_document_that_never_ends_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v3/index.json", listener.local_addr().unwrap());
+    let drip = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while stream.write_all(b" ").is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+    let client = FeedClient::new(&url, None, Retry::NONE).unwrap();
+    let client = client.with_document_time(Duration::from_millis(300));
+    let error = client.service_index().unwrap_err();
+    assert_eq!(error.kind(), Kind::Away, "{error:?}");
+    drip.join().unwrap();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
-use klusterkite_nuget::v3::{FACTS_TYPE, Resource, ServiceIndex};
+use klusterkite_nuget::v3::{FACTS_OF_MANY_TYPE, FACTS_TYPE, Resource, ServiceIndex};
 use klusterkite_nuget::{PackageId, Version};
 
 use super::Caller;
@@ -66,6 +66,7 @@ pub(super) async fn service_index(
         resource("/api/v2/package", &["PackagePublish/2.0.0"]),
         resource("/api/v2/symbolpackage", &["SymbolPackagePublish/4.9.0"]),
         resource("/v3/facts/", &[FACTS_TYPE]),
+        resource("/v3/facts", &[FACTS_OF_MANY_TYPE]),
     ];
     // One entry per kind: some clients read no arrays.
     let resources = resources.into_iter().flat_map(|resource| {

@@ -32,6 +32,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/v3/autocomplete?q=a", "reader"),
     ("GET", "/v3/facts/acme.a/1.0.0.json", "reader"),
     ("GET", "/metrics", "watcher"),
+    ("POST", "/v3/facts", "reader"),
     ("GET", "/nowhere", "reader"),
     ("PUT", "/api/v2/package", "pusher"),
     ("PUT", "/api/v2/package/", "pusher"),

@@ -8,6 +8,8 @@ mod browsing;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
+mod facts;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod harness;

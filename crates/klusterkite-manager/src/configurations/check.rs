@@ -3,9 +3,12 @@
 use klusterkite_api::configurations::{
     CheckResult, Configuration, ConfigurationDiff, TemplateRestart,
 };
-use klusterkite_core::check::{CheckContext, Checked, FactsByPackage, Finding, check, needed};
+use klusterkite_core::check::{
+    CheckContext, Checked, Finding, FindingCode, Severity, check, check_without_feed, names_feed,
+    needed,
+};
 use klusterkite_core::configuration::{
-    ChangeKind, FieldChange, SettingsDiff, Trigger, allowed, diff,
+    ChangeKind, ConfigurationState, FieldChange, SettingsDiff, Trigger, allowed, diff,
 };
 use klusterkite_core::plan::compatibility::restart_reason;
 use klusterkite_core::release::Release;
@@ -17,6 +20,7 @@ use super::{context, event, put, row};
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::feed::Freshness;
+use crate::state::State;
 
 /// What the check says: packages to freeze and warnings, or findings with an error among them.
 type Outcome = Result<Checked, Vec<Finding>>;
@@ -25,10 +29,11 @@ impl Cluster {
     /// Checks a Draft and stores nothing.
     pub async fn configuration_check(&self, id: ConfigurationId) -> Result<CheckResult, Fault> {
         let row = self.row_if(id, Trigger::Check).await?;
-        let outcome = self.outcome(row.settings, Freshness::Remembered).await?;
-        Ok(CheckResult {
-            errors: outcome.map_or_else(|findings| findings, |checked| checked.warnings),
-        })
+        let label = label_taken(&*self.read().await, &row);
+        let outcome = self.outcome(row.settings, Freshness::Remembered).await;
+        let mut errors = outcome.map_or_else(|findings| findings, |checked| checked.warnings);
+        errors.extend(label);
+        Ok(CheckResult { errors })
     }
 
     /// Checks a Draft, freezes its packages and makes it Ready.
@@ -41,7 +46,7 @@ impl Cluster {
         actor: &str,
     ) -> Result<Configuration, Fault> {
         let checked_row = self.row_if(id, Trigger::SetReady).await?;
-        let outcome = self.outcome(checked_row.settings, Freshness::Now).await?;
+        let outcome = self.outcome(checked_row.settings, Freshness::Now).await;
         let frozen = outcome.map_err(Fault::CheckFailed)?.frozen;
         self.transact(|draft| {
             let mut row = row(draft.state, id)?.clone();
@@ -109,21 +114,27 @@ impl Cluster {
         Ok(row.clone())
     }
 
-    async fn outcome(&self, settings: Settings, freshness: Freshness) -> Result<Outcome, Fault> {
-        let facts = if settings.nuget_feed.trim().is_empty() {
-            // The check says that the feed is missing, which is why nothing is in it.
-            FactsByPackage::new()
-        } else {
-            self.feed()
-                .facts(&settings.nuget_feed, needed(&settings), freshness)
-                .await?
-        };
+    /// Asks the feed and runs the check; a feed that does not answer is a finding like others.
+    async fn outcome(&self, settings: Settings, freshness: Freshness) -> Outcome {
         // SQLite has one writer, so there is one manager.
         let context = CheckContext {
             single_manager: true,
         };
-        let checked = tokio::task::spawn_blocking(move || check(&settings, &facts, context)).await;
-        Ok(checked.expect("the check takes every input without a panic"))
+        let facts = if names_feed(&settings) {
+            let asked = self
+                .feed()
+                .facts(&settings.nuget_feed, needed(&settings), freshness);
+            asked.await.map_err(Some)
+        } else {
+            Err(None)
+        };
+        let checked = tokio::task::spawn_blocking(move || match facts {
+            Ok(facts) => check(&settings, &facts, context),
+            Err(problem) => Err(check_without_feed(&settings, problem, context)),
+        });
+        checked
+            .await
+            .expect("the check takes every input without a panic")
     }
 
     /// Types a configuration; a Draft is checked for that. `None`: it has errors, or the feed is away.
@@ -134,12 +145,32 @@ impl Cluster {
                 self.outcome(row.settings.clone(), Freshness::Remembered)
                     .await
                     .ok()?
-                    .ok()?
                     .frozen
             }
         };
         Release::new(row.id, &row.settings, &frozen).ok()
     }
+}
+
+/// Warns when people could take a configuration for another one that was Ready before.
+fn label_taken(state: &State, row: &ConfigurationRow) -> Option<Finding> {
+    let label = |row: &ConfigurationRow| (row.major_version, row.minor_version);
+    let mut others = state.configurations.values();
+    let other = others.find(|other| {
+        other.id != row.id && other.state != ConfigurationState::Draft && label(other) == label(row)
+    })?;
+    let (major, minor) = label(row);
+    Some(Finding {
+        code: FindingCode::VersionLabelTaken,
+        severity: Severity::Warning,
+        field: Some("minorVersion".to_owned()),
+        message: format!(
+            "configuration {} is version {major}.{minor} too; choose another label",
+            other.id
+        ),
+        line: None,
+        column: None,
+    })
 }
 
 /// Says for each template whether its nodes restart; the runtimes of a template mostly agree, the first speaks.

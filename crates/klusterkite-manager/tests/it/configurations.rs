@@ -1,9 +1,14 @@
 //! Configurations: Drafts, the check, Ready, and who wins when two operators are at it.
 
-use klusterkite_core::configuration::ConfigurationState;
-use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
-use crate::harness::{Server, eventually, settings};
+use klusterkite_core::configuration::ConfigurationState;
+use klusterkite_core::settings::PackagePin;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::harness::{DEADLINE, Server, eventually, settings};
 
 const ALL: &str = "/api/v1/configurations";
 
@@ -376,39 +381,219 @@ fn a_client_that_goes_away_does_not_leave_a_decision_half_done() {
     });
 }
 
+/// Makes a Draft with another feed and returns its id.
+fn draft_with_feed(server: &Server, url: &str) -> Value {
+    let mut settings = settings(&server.feed);
+    url.clone_into(&mut settings.nuget_feed);
+    let body = json!({"settings": settings, "minorVersion": 5});
+    server.admin("POST", ALL, body).ok(201)["id"].clone()
+}
+
 #[test]
-fn a_feed_that_is_down_is_named_and_nothing_is_stored() {
+fn a_feed_that_is_down_is_a_finding_and_nothing_is_stored() {
     let server = Server::start();
-    let mut unreachable = settings(&server.feed);
     // Port 9 (discard) of this machine: nobody listens there.
-    unreachable.nuget_feed = "http://127.0.0.1:9/v3/index.json".to_owned();
-    let id = server
-        .admin("POST", ALL, json!({"settings": unreachable}))
-        .ok(201)["id"]
-        .clone();
-    for call in ["/check", "/ready"] {
-        let detail = server
-            .admin("POST", &of(&id, call), Value::Null)
-            .problem(503, "feedUnavailable");
+    let url = "http://127.0.0.1:9/v3/index.json";
+    let id = draft_with_feed(&server, url);
+    let before = server.row(id.as_i64().unwrap());
+    let check = server.admin("POST", &of(&id, "/check"), Value::Null);
+    let ready = server.admin("POST", &of(&id, "/ready"), Value::Null);
+    ready.problem(422, "checkFailed");
+    for errors in [&check.ok(200)["errors"], &ready.json()["errors"]] {
+        let errors = errors.as_array().unwrap();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(
+            (
+                &errors[0]["code"],
+                &errors[0]["field"],
+                &errors[0]["severity"]
+            ),
+            (
+                &json!("feedUnavailable"),
+                &json!("nugetFeed"),
+                &json!("error")
+            )
+        );
         assert!(
-            detail.contains("http://127.0.0.1:9/v3/index.json"),
-            "{detail}"
+            errors[0]["message"].as_str().unwrap().contains(url),
+            "{errors:?}"
         );
     }
+    assert_eq!(server.row(id.as_i64().unwrap()), before);
     let newest = json!({"copyOf": id, "newestPackages": true});
     server
         .admin("POST", ALL, newest)
         .problem(503, "feedUnavailable");
+}
 
-    let mut not_a_url = settings(&server.feed);
-    not_a_url.nuget_feed = "ftp://feed".to_owned();
-    let id = server
-        .admin("POST", ALL, json!({"settings": not_a_url}))
-        .ok(201)["id"]
-        .clone();
+#[test]
+fn feeds_of_every_bad_kind_are_findings_within_the_time_for_a_check() {
+    let server = Server::start_with(|_, config| config.feed_timeout = Duration::from_secs(1));
+    let index = |facts: &str| {
+        let resources = json!([{"@id": facts, "@type": "KlusterKitePackageFactsOfMany/1.0.0"}]);
+        json!({"version": "3.0.0", "resources": resources}).to_string()
+    };
+    for (behaviour, code) in [
+        (Behaviour::Silent, "feedUnavailable"),
+        (Behaviour::Drips, "feedUnavailable"),
+        (Behaviour::Answers(500, String::new()), "feedUnavailable"),
+        (Behaviour::Answers(401, String::new()), "feedCredential"),
+        (Behaviour::Answers(403, String::new()), "feedCredential"),
+        (Behaviour::Answers(404, String::new()), "feedAnswerInvalid"),
+        (
+            Behaviour::Answers(200, "garbage".to_owned()),
+            "feedAnswerInvalid",
+        ),
+        (Behaviour::Answers(200, index("")), "nugetFeedInvalid"),
+        (
+            Behaviour::Answers(200, r#"{"version": "3.0.0", "resources": []}"#.to_owned()),
+            "feedAnswerInvalid",
+        ),
+    ] {
+        let url = bad_feed(&server, behaviour.clone());
+        let id = draft_with_feed(&server, &url);
+        let started = Instant::now();
+        let answer = server.admin("POST", &of(&id, "/check"), Value::Null);
+        let errors = answer.ok(200)["errors"].clone();
+        let found: Vec<(&Value, &Value)> = errors
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|finding| finding["severity"] == "error")
+            .map(|finding| (&finding["code"], &finding["field"]))
+            .collect();
+        assert_eq!(
+            found,
+            [(&json!(code), &json!("nugetFeed"))],
+            "{behaviour:?}: {errors}"
+        );
+        assert!(started.elapsed() < DEADLINE, "{behaviour:?}");
+    }
+}
+
+/// What a feed does that is none.
+#[derive(Debug, Clone)]
+enum Behaviour {
+    /// It accepts connections and says nothing.
+    Silent,
+    /// It sends an answer that never ends, a byte at a time.
+    Drips,
+    /// It answers everything so.
+    Answers(u16, String),
+}
+
+/// Starts a server that ends with the test.
+fn bad_feed(server: &Server, behaviour: Behaviour) -> String {
+    let listener = server.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("http://{}/v3/index.json", listener.local_addr().unwrap());
+    server.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let behaviour = behaviour.clone();
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                let _ = stream.read(&mut head).await;
+                match behaviour {
+                    Behaviour::Silent => std::future::pending().await,
+                    Behaviour::Drips => {
+                        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+                        while stream.write_all(b" ").await.is_ok() {
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                    }
+                    Behaviour::Answers(status, body) => {
+                        let length = body.len();
+                        let answer = format!(
+                            "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{body}"
+                        );
+                        let _ = stream.write_all(answer.as_bytes()).await;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn a_feed_that_answers_with_other_packages_is_not_believed() {
+    let server = Server::start();
+    server.feed.answer_with_other_packages();
+    let id = draft(&server);
     let answer = server.admin("POST", &of(&id, "/check"), Value::Null);
-    answer.problem(400, "invalid");
-    assert_eq!(answer.json()["field"], "settings.nugetFeed");
+    let error = &answer.ok(200)["errors"][0];
+    assert_eq!(
+        (&error["code"], &error["field"]),
+        (&json!("feedAnswerInvalid"), &json!("nugetFeed"))
+    );
+}
+
+#[test]
+fn many_packages_are_asked_for_in_few_questions_and_none_of_them_twice() {
+    let server = Server::start();
+    let mut settings = settings(&server.feed);
+    for number in 0..500 {
+        let id = format!("Many{number}");
+        server.feed.publish(&id, "1.0.0");
+        settings.packages.push(PackagePin {
+            id,
+            version: "1.0.0".to_owned(),
+        });
+    }
+    let draft = server.admin("POST", ALL, json!({"settings": settings}));
+    let id = draft.ok(201)["id"].clone();
+    let before = server.feed.questions();
+    for _ in 0..2 {
+        server
+            .admin("POST", &of(&id, "/check"), Value::Null)
+            .ok(200);
+    }
+    assert_eq!(
+        server.feed.questions() - before,
+        4,
+        "503 packages, 128 at once, one time"
+    );
+}
+
+#[test]
+fn a_label_that_another_configuration_has_is_a_warning() {
+    let server = Server::start();
+    let id = draft(&server);
+    let warnings = |id: &Value| {
+        let answer = server.admin("POST", &of(id, "/check"), Value::Null).ok(200);
+        let found = answer["errors"].as_array().unwrap().clone();
+        let labels = found
+            .into_iter()
+            .filter(|finding| finding["code"] == "versionLabelTaken");
+        labels.collect::<Vec<_>>()
+    };
+    patch(
+        &server,
+        &id,
+        "*",
+        &json!({"majorVersion": 1, "minorVersion": 0}),
+    )
+    .ok(200);
+    let found = warnings(&id);
+    assert_eq!(
+        (&found[0]["severity"], &found[0]["field"]),
+        (&json!("warning"), &json!("minorVersion"))
+    );
+    patch(&server, &id, "*", &json!({"minorVersion": 7})).ok(200);
+    assert!(warnings(&id).is_empty());
+}
+
+#[test]
+fn an_address_that_is_no_feed_is_a_finding_without_asking_anybody() {
+    let server = Server::start();
+    for url in ["ftp://feed", "", "http://"] {
+        let id = draft_with_feed(&server, url);
+        let answer = server
+            .admin("POST", &of(&id, "/check"), Value::Null)
+            .ok(200);
+        let errors = answer["errors"].as_array().unwrap();
+        assert_eq!(errors[0]["code"], "nugetFeedInvalid", "{url}: {errors:?}");
+        assert_eq!(errors.len(), 1, "{url}: {errors:?}");
+    }
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! A feed with made-up packages, as far as the check asks it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, put};
-use klusterkite_nuget::v3::FACTS_TYPE;
+use axum::routing::{get, post, put};
+use klusterkite_nuget::v3::{FACTS_OF_MANY_TYPE, FACTS_TYPE, FactsQuery, PackageKey};
 use klusterkite_nuget::{Sha256Hash, Sha512Hash};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ pub(crate) struct Feed {
     packages: Arc<Mutex<BTreeSet<(String, String)>>>,
     questions: Arc<watch::Sender<u32>>,
     open: Arc<watch::Sender<bool>>,
+    lies: Arc<AtomicBool>,
     pins: Arc<Mutex<BTreeMap<String, Value>>>,
 }
 
@@ -31,6 +33,7 @@ impl Feed {
             packages: Arc::default(),
             questions: Arc::new(watch::channel(0).0),
             open: Arc::new(watch::channel(true).0),
+            lies: Arc::default(),
             pins: Arc::default(),
         };
         for id in [
@@ -42,7 +45,7 @@ impl Feed {
         }
         let router = Router::new()
             .route("/v3/index.json", get(index))
-            .route("/facts/{id}/{file}", get(facts))
+            .route("/facts", post(facts))
             .route("/registration/{id}/index.json", get(registration))
             .route("/pins/{cluster}", put(pin))
             .route("/search", get(search))
@@ -72,6 +75,11 @@ impl Feed {
     /// Lets questions wait, or answers them.
     pub(crate) fn set_open(&self, open: bool) {
         self.open.send_replace(open);
+    }
+
+    /// Answers with a package that nobody asked for, from now on.
+    pub(crate) fn answer_with_other_packages(&self) {
+        self.lies.store(true, Ordering::SeqCst);
     }
 
     /// Waits until facts were asked for since `before`.
@@ -111,20 +119,33 @@ async fn index(State(feed): State<Feed>) -> axum::Json<Value> {
     let resource =
         |kind: &str, path: &str| json!({"@id": format!("{}{path}", feed.origin), "@type": kind});
     axum::Json(json!({"version": "3.0.0", "resources": [
-        resource(FACTS_TYPE, "/facts"),
+        resource(FACTS_TYPE, "/facts/one"),
+        resource(FACTS_OF_MANY_TYPE, "/facts"),
         resource("RegistrationsBaseUrl/3.6.0", "/registration"),
         resource("SearchQueryService/3.5.0", "/search"),
     ]}))
 }
 
-async fn facts(State(feed): State<Feed>, Path((id, file)): Path<(String, String)>) -> Response {
+async fn facts(State(feed): State<Feed>, body: axum::Json<FactsQuery>) -> axum::Json<Value> {
     feed.questions.send_modify(|questions| *questions += 1);
     feed.open.subscribe().wait_for(|open| *open).await.unwrap();
-    let version = file.strip_suffix(".json").unwrap();
-    let versions = feed.versions(&id);
-    let Some((id, version)) = versions.into_iter().find(|(_, known)| known == version) else {
-        return StatusCode::NOT_FOUND.into_response();
+    let known = |key: &PackageKey| {
+        let mut versions = feed.versions(&key.id.lower()).into_iter();
+        versions.find(|(_, version)| *version == key.version.to_string())
     };
+    let mut found: Vec<Value> = body
+        .packages
+        .iter()
+        .filter_map(known)
+        .map(document)
+        .collect();
+    if feed.lies.load(Ordering::SeqCst) {
+        found.push(document(("Other".to_owned(), "1.0.0".to_owned())));
+    }
+    axum::Json(json!({ "packages": found }))
+}
+
+fn document((id, version): (String, String)) -> Value {
     // The check looks for the entry point of templates without their own.
     let program = json!({
         "path": "runtimes/linux-x64/native/klusterkite-service", "size": 100,
@@ -135,11 +156,10 @@ async fn facts(State(feed): State<Feed>, Path((id, file)): Path<(String, String)
     } else {
         Vec::new()
     };
-    axum::Json(json!({
+    json!({
         "id": id, "version": version, "sha512": sha512(&id, &version), "size": 1000, "listed": true,
         "published": "2026-11-22T00:00:00Z", "files": files,
-    }))
-    .into_response()
+    })
 }
 
 async fn registration(State(feed): State<Feed>, Path(id): Path<String>) -> Response {

@@ -376,6 +376,7 @@ fn config(database: &Path, data: &Path) -> Config {
         mass_failure_part: 0.2,
         read_timeout: Duration::from_mins(5),
         move_timeout: Duration::from_hours(1),
+        feed_timeout: DEADLINE,
         own: None,
     }
 }
