@@ -34,7 +34,7 @@ cargo xtask COMMAND
       --sample NAME  hello (default) or clock-py
       --tls          manager and feed speak TLS, with an authority made for this cluster
   dist               release binaries and packages in target/dist
-  bench NAME         launcher, hocon, fetch, feed, nodes [--json]: measures, in release
+  bench NAME         launcher, hocon, check, fetch, feed, nodes [--json]: measures, in release
   fuzz hocon         mutated inputs; fails on the first that panics, takes too long or breaks a rule
       --count N      how many (100000)
       --seed S       which ones (1)
