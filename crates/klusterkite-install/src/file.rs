@@ -11,8 +11,24 @@ use crate::Error;
 /// Replaces a file's content so that a crash at any moment leaves the old content or the new one.
 /// `mode` holds the permission bits of the new file.
 pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    replace(path, content, mode, File::sync_all)?;
+    sync_parent(path)
+}
+
+/// Replaces a file's content in one step for whoever reads it; after a crash of the machine it may
+/// hold anything. For files that are written again before they are used then.
+pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    replace(path, content, mode, |_| Ok(()))
+}
+
+fn replace(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    sync: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<(), Error> {
     let temporary = sibling(path, "tmp");
-    let written = write_new(&temporary, content, mode);
+    let written = write_new(&temporary, content, mode).and_then(|file| sync(&file));
     if let Err(source) = written {
         // The error that matters is the first one; a left-over is replaced by the next write.
         let _ = fs::remove_file(&temporary);
@@ -22,15 +38,22 @@ pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> Result<(), Error
             source,
         });
     }
-    fs::rename(&temporary, path).map_err(Error::file("replace", path))?;
-    sync_parent(path)
+    fs::rename(&temporary, path).map_err(Error::file("replace", path))
 }
 
 /// Removes a file so that it stays removed after a crash; a file that is not there is no error.
 pub fn remove_durably(path: &Path) -> Result<(), Error> {
+    if remove(path)? {
+        sync_parent(path)?;
+    }
+    Ok(())
+}
+
+/// Removes a file and tells whether it was there.
+pub fn remove(path: &Path) -> Result<bool, Error> {
     match fs::remove_file(path) {
-        Ok(()) => sync_parent(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(source) => Err(Error::File {
             operation: "remove",
             path: path.to_owned(),
@@ -39,22 +62,13 @@ pub fn remove_durably(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes `link` point to `target` in one step, whatever it pointed to before.
+/// Makes `link` point to `target` in one step, whatever it pointed to before. Not durable: after a
+/// crash of the machine it may point to what it did before.
 pub fn switch_link(link: &Path, target: &Path) -> Result<(), Error> {
     let temporary = sibling(link, "tmp");
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::File {
-                operation: "remove",
-                path: temporary,
-                source: error,
-            });
-        }
-        _ => {}
-    }
+    remove(&temporary)?;
     std::os::unix::fs::symlink(target, &temporary).map_err(Error::file("write", link))?;
-    fs::rename(&temporary, link).map_err(Error::file("replace", link))?;
-    sync_parent(link)
+    fs::rename(&temporary, link).map_err(Error::file("replace", link))
 }
 
 /// Reads a file of at most `bytes_max` bytes; `None` if there is none.
@@ -124,7 +138,7 @@ pub(crate) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<File> {
     // Removed first: an old file would keep its mode.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -136,7 +150,7 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .mode(mode)
         .open(path)?;
     file.write_all(content)?;
-    file.sync_all()
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The container directory: what the launcher keeps between its runs.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -22,6 +22,9 @@ pub(crate) const SECRET_MODE: u32 = 0o600;
 /// Mode of the other files of the launcher.
 pub(crate) const FILE_MODE: u32 = 0o644;
 
+/// Content of the lock's file after a launcher that has left nothing.
+const ENDED: &[u8] = b"ended\n";
+
 /// Largest `state.json` and `next.json`.
 const STATE_BYTES_MAX: u64 = 16 << 20;
 
@@ -31,7 +34,11 @@ const IDENTITY_BYTES_MAX: u64 = 1024;
 /// The container directory, held by a lock as long as this lives.
 pub(crate) struct Directory {
     root: PathBuf,
-    _lock: File,
+    lock: File,
+    /// Whether the last launcher here has ended everything that it had started.
+    was_ended: bool,
+    /// What was stored last as the state: most of what happens does not change it.
+    stored_state: Option<State>,
 }
 
 /// Who this launcher is.
@@ -48,8 +55,13 @@ impl Directory {
         let root = path
             .canonicalize()
             .with_context(|| format!("cannot open `{}`", path.display()))?;
-        let lock = lock(&root)?;
-        let directory = Self { root, _lock: lock };
+        let (lock, was_ended) = lock(&root)?;
+        let directory = Self {
+            root,
+            lock,
+            was_ended,
+            stored_state: None,
+        };
         for path in [directory.data(), directory.releases()] {
             file::create_directory(&path)?;
         }
@@ -94,8 +106,14 @@ impl Directory {
         load(&self.next_path())
     }
 
-    pub(crate) fn store_state(&self, state: &State) -> Result<()> {
-        store(&self.state_path(), state)
+    pub(crate) fn store_state(&mut self, state: &State) -> Result<()> {
+        if self.stored_state.as_ref() == Some(state) {
+            return Ok(());
+        }
+        self.stored_state = None;
+        store(&self.state_path(), state)?;
+        self.stored_state = Some(state.clone());
+        Ok(())
     }
 
     pub(crate) fn store_next(&self, next: Option<&Next>) -> Result<()> {
@@ -103,6 +121,20 @@ impl Directory {
             Some(next) => store(&self.next_path(), next),
             None => Ok(file::remove_durably(&self.next_path())?),
         }
+    }
+
+    /// Tells whether the last launcher here has ended everything that it had started.
+    pub(crate) fn was_ended(&self) -> bool {
+        self.was_ended
+    }
+
+    /// Notes that nothing is left of what this launcher has started, for the next one.
+    pub(crate) fn note_end(&self) {
+        // If it cannot be noted, the next one looks for left-overs and finds none.
+        let _ = self
+            .lock
+            .set_len(0)
+            .and_then(|()| self.lock.write_all_at(ENDED, 0));
     }
 
     /// The directory that the node's processes may keep things in.
@@ -133,7 +165,8 @@ impl Directory {
     }
 }
 
-fn lock(root: &Path) -> Result<File> {
+/// Takes the lock; tells whether the last holder has noted that it left nothing.
+fn lock(root: &Path) -> Result<(File, bool)> {
     let path = root.join("lock");
     let mut options = OpenOptions::new();
     options
@@ -145,11 +178,13 @@ fn lock(root: &Path) -> Result<File> {
     let mut lock = options
         .open(&path)
         .with_context(|| format!("cannot write `{}`", path.display()))?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+    let locked = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+    let mut holder = Vec::new();
+    let read = (&lock).take(IDENTITY_BYTES_MAX).read_to_end(&mut holder);
+    match locked {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut holder = String::new();
-            let _ = (&lock).take(IDENTITY_BYTES_MAX).read_to_string(&mut holder);
+            let holder = String::from_utf8_lossy(&holder);
             let holder = holder.trim();
             bail!(
                 "another launcher (process {holder}) runs in `{}`",
@@ -160,11 +195,13 @@ fn lock(root: &Path) -> Result<File> {
             return Err(error).with_context(|| format!("cannot lock `{}`", path.display()));
         }
     }
+    // From now on something may be left if this launcher is killed.
+    lock.set_len(0)
+        .and_then(|()| lock.seek(SeekFrom::Start(0)))
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
     // The content only helps people; the lock is what counts.
-    let _ = lock
-        .set_len(0)
-        .and_then(|()| writeln!(lock, "{}", std::process::id()));
-    Ok(lock)
+    let _ = writeln!(lock, "{}", std::process::id());
+    Ok((lock, read.is_ok() && holder == ENDED))
 }
 
 fn read_line(path: &Path) -> Result<Option<String>> {
@@ -240,6 +277,34 @@ mod tests {
         assert!(error.contains(&std::process::id().to_string()), "{error}");
         drop(held);
         Directory::open(temporary.path()).unwrap();
+    }
+
+    #[test]
+    fn a_launcher_that_did_not_say_that_it_left_nothing_may_have_left_something() {
+        let temporary = tempfile::tempdir().unwrap();
+        let first = Directory::open(temporary.path()).unwrap();
+        assert!(!first.was_ended(), "nobody has said so");
+        drop(first);
+        let second = Directory::open(temporary.path()).unwrap();
+        assert!(!second.was_ended());
+        second.note_end();
+        drop(second);
+        assert!(Directory::open(temporary.path()).unwrap().was_ended());
+    }
+
+    #[test]
+    fn state_that_is_stored_already_is_not_written_again() {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut directory = Directory::open(temporary.path()).unwrap();
+        let mut state = State::default();
+        let path = temporary.path().join("state.json");
+        directory.store_state(&state).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        directory.store_state(&state).unwrap();
+        assert!(!path.exists());
+        state.backoff_milliseconds = 1;
+        directory.store_state(&state).unwrap();
+        assert_eq!(directory.load_state().unwrap(), state);
     }
 
     #[test]

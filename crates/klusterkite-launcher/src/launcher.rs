@@ -200,13 +200,18 @@ impl Launcher {
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the loop holds a sender"),
             }
         }
-        kill_tree();
+        if kill_tree() {
+            self.directory.note_end();
+        }
         Ok(self.exit == Some(true))
     }
 
     /// Takes down what a launcher that was killed has left in this directory, so that ports and
     /// files are free. Returns whether a signal came meanwhile.
     fn end_left_overs(&self) -> Result<bool> {
+        if self.directory.was_ended() {
+            return Ok(false);
+        }
         let mut told_to_stop = false;
         let mut hurry = || {
             while let Ok(event) = self.receiver.try_recv() {
@@ -325,7 +330,9 @@ impl Launcher {
                     console::error(format_args!("cannot stop the node: {error}"));
                 }
             }
-            Action::Kill => kill_tree(),
+            Action::Kill => {
+                kill_tree();
+            }
             Action::Tidy => self.tidy(),
             Action::StartStopCommand => return Ok(self.start_stop_action()),
             Action::Exit { success } => self.exit = Some(success),
@@ -345,7 +352,8 @@ impl Launcher {
             &self.config,
             random::number,
         );
-        file::write_durably(&path.join(START_SETTINGS), settings.as_bytes(), FILE_MODE)?;
+        // These are written before every start, so a crash of the machine may take them.
+        file::write(&path.join(START_SETTINGS), settings.as_bytes(), FILE_MODE)?;
 
         let token = self
             .answer_token
@@ -354,9 +362,11 @@ impl Launcher {
         let token_path = path.join(NODE_TOKEN);
         match &token {
             Some(token) => {
-                file::write_durably(&token_path, token.reveal().as_bytes(), SECRET_MODE)?;
+                file::write(&token_path, token.reveal().as_bytes(), SECRET_MODE)?;
             }
-            None => file::remove_durably(&token_path)?,
+            None => {
+                file::remove(&token_path)?;
+            }
         }
         let target = Path::new("releases").join(release.0.to_string());
         file::switch_link(&self.directory.current(), &target)?;
@@ -581,8 +591,11 @@ impl Launcher {
     }
 }
 
-fn kill_tree() {
-    if let Err(error) = tree::kill_descendants() {
+/// Ends everything that the launcher has started; tells whether that is so.
+fn kill_tree() -> bool {
+    let ended = tree::kill_descendants();
+    if let Err(error) = &ended {
         console::error(format_args!("cannot end the node's processes: {error}"));
     }
+    ended.is_ok()
 }
