@@ -311,7 +311,7 @@ fn automatic(state: &State, now: Timestamp) -> Task {
 }
 
 /// Returns what was decided about a migration.
-fn course(migration: &MigrationRow) -> Course<'_> {
+pub(crate) fn course(migration: &MigrationRow) -> Course<'_> {
     Course {
         automatic: migration.automatic,
         preparing: migration.state == "preparing",

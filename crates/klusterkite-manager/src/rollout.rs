@@ -25,7 +25,7 @@ use crate::nodes::order_message;
 use crate::progress;
 use crate::state::State;
 use acts::{PREFETCH_RETRY, write};
-use facts::{Facts, holds};
+use facts::{Facts, holds, paused};
 
 /// The loop runs at least this often: leases and stability are noticed no later.
 const TICK: Duration = Duration::from_millis(250);
@@ -94,11 +94,7 @@ impl Cluster {
         self.sweep().await?;
         let (now, mass_failure_part) = (self.now(), self.config().mass_failure_part);
         self.remember(|state| {
-            let is_paused = state
-                .migration
-                .as_ref()
-                .is_some_and(|migration| migration.state == "paused");
-            let held = is_paused || !holds(state, now, mass_failure_part).is_empty();
+            let held = paused(state).is_some() || !holds(state, now, mass_failure_part).is_empty();
             progress::count(state, now, held);
         })
         .await;

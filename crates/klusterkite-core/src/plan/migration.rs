@@ -16,7 +16,8 @@ mod steps;
 
 pub use automatic::{Next, next};
 pub use drive::{
-    Course, Drive, EXECUTOR_DEATHS_MAX, Ended, Turn, drive, ended, executor_deaths, turn,
+    Course, Drive, EXECUTOR_DEATHS_MAX, Ended, Turn, drive, ended, executor_deaths, holds_nodes,
+    turn,
 };
 pub use operations::{MigrationContext, operations_without_state};
 pub use preview::{MigrationPlan, MoveKind, PlannedMove, plan};

@@ -34,6 +34,7 @@ impl Cluster {
                     message,
                     retry_after,
                 }) => {
+                    ran_before(draft, &request);
                     if code != WaitCode::Cordoned.as_str() {
                         waits(draft, &request, retry_after);
                     }
@@ -83,6 +84,23 @@ fn waits(draft: &mut Draft<'_>, request: &StartRequest, retry_after: std::time::
     draft.remember(move |volatile| {
         volatile.waiting.insert(id, waiting);
     });
+}
+
+/// A launcher that asks has no node any more: what ran before is over, also when nothing follows it.
+fn ran_before(draft: &mut Draft<'_>, request: &StartRequest) {
+    let Some(node) = draft.state.nodes.get(&request.node_id) else {
+        return;
+    };
+    let is_over = |run: &NodeRun| run.incarnation < request.incarnation;
+    if !node.run.as_ref().is_some_and(is_over) {
+        return;
+    }
+    draft.put(Change::NodePut(NodeRow {
+        run: None,
+        ..node.clone()
+    }));
+    let id = request.node_id.clone();
+    draft.remember(move |volatile| volatile.forget(&id));
 }
 
 /// Decides what a launcher should be.

@@ -186,7 +186,10 @@ fn refused(draft: &mut Draft<'_>, order: &OrderRow, reason: &str) {
         }
         OrderRowKind::Stop { target, .. } => {
             let message = format!("node `{id}` refused to stop: {reason}");
-            if let Some(target) = target {
+            let active = draft.state.active_id();
+            if let Some(target) = target
+                && active == Some(target.configuration_id)
+            {
                 draft.gate_failed(&target.template, &message);
             }
             message

@@ -118,7 +118,10 @@ fn start_failed(draft: &mut Draft<'_>, id: &NodeId, failure: &StartFailure, is_k
         None if is_known => return,
         None => {}
     }
-    draft.gate_failed(&failure.node_template, &message);
+    // What the cluster has left meanwhile may fail: it does not hold the way back.
+    if draft.state.active_id() == Some(failure.configuration_id) {
+        draft.gate_failed(&failure.node_template, &message);
+    }
     draft.event("nodeStartFailed", "manager", format!("node:{id}"), message);
 }
 

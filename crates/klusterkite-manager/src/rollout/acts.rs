@@ -131,7 +131,9 @@ pub(super) fn close(draft: &mut Draft<'_>, id: &NodeId, order_id: OrderId, outco
         OrderRowKind::Stop { target, .. } => target.as_ref(),
         OrderRowKind::Prefetch { .. } => None,
     };
-    if let Some(target) = target.filter(|_| outcome == Outcome::GivenUp) {
+    let is_wanted = |target: &&Target| draft.state.active_id() == Some(target.configuration_id);
+    let failed = target.filter(is_wanted);
+    if let Some(target) = failed.filter(|_| outcome == Outcome::GivenUp) {
         let reason = format!(
             "node `{id}` did not become stable as `{}` in time",
             target.template

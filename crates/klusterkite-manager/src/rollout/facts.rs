@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klusterkite_core::plan::leases::{self, Census, MASS_FAILURE_HOLD};
+use klusterkite_core::plan::migration::holds_nodes;
+use klusterkite_core::plan::resources::Side;
 use klusterkite_core::plan::rollout::{
     Gate, Node, NodeStatus, Request, RequestKind, RolloutInput, StopOrder, WaitingContainer,
 };
-use klusterkite_core::reason::{ReasonCode, Refusal, Waiting};
+use klusterkite_core::reason::{Refusal, Waiting};
 use klusterkite_core::release::Release;
 use klusterkite_core::time::Timestamp;
-use klusterkite_store::rows::{MigrationRow, NodeRow, NodeRun, OrderRowKind, OrderState};
+use klusterkite_store::rows::{NodeRow, NodeRun, OrderRowKind, OrderState};
 use klusterkite_wire::{NodeId, TemplateCode};
 
+use crate::migrations::course;
 use crate::state::State;
 
 /// What the planner looks at, as owned values.
@@ -97,7 +100,7 @@ impl Facts {
             requests: &self.requests,
             waiting: &self.waiting,
             gates: &self.gates,
-            paused: state.migration.as_ref().and_then(paused),
+            paused: paused(state),
             holds: &self.holds,
             resource_moving: state.volatile.busy.as_ref().is_some_and(|busy| busy.moves),
             deadlines: &self.deadlines,
@@ -106,16 +109,14 @@ impl Facts {
 }
 
 /// Returns why a migration holds the update of nodes.
-fn paused(migration: &MigrationRow) -> Option<Refusal> {
-    if migration.state != "paused" {
-        return None;
-    }
-    let given = migration.reason.clone();
-    Some(
-        given.unwrap_or_else(|| {
-            Refusal::new(ReasonCode::Paused, "an operator paused the migration")
-        }),
-    )
+pub(super) fn paused(state: &State) -> Option<Refusal> {
+    let migration = state.migration.as_ref()?;
+    let active = if state.active_id() == Some(migration.to) {
+        Side::Destination
+    } else {
+        Side::Source
+    };
+    holds_nodes(course(migration), active)
 }
 
 /// Collects what forbids every voluntary act.

@@ -2,7 +2,7 @@
 
 use super::{MigrationContext, MigrationState, Next, next};
 use crate::plan::resources::{ResourceMove, Side};
-use crate::reason::Refusal;
+use crate::reason::{ReasonCode, Refusal};
 
 /// How often an automatic migration goes on after its executor died in the middle of a move.
 pub const EXECUTOR_DEATHS_MAX: u32 = 3;
@@ -91,6 +91,22 @@ pub fn drive(
             params: waiting.params,
         }),
     }
+}
+
+/// Says why the nodes stay as they are, whatever the Active configuration wants of them.
+///
+/// On the way back the destination stays Active until the resources after the nodes are back; until then no
+/// more nodes go to it.
+pub fn holds_nodes(course: Course<'_>, active: Side) -> Option<Refusal> {
+    if course.paused {
+        let by_operator = || Refusal::new(ReasonCode::Paused, "an operator paused the migration");
+        return Some(course.failure.cloned().unwrap_or_else(by_operator));
+    }
+    let goes_back = course.automatic && !course.preparing && course.goal == Side::Source;
+    (goes_back && active == Side::Destination).then(|| {
+        let message = "the migration goes back; no more nodes move to its destination";
+        Refusal::new(ReasonCode::Paused, message)
+    })
 }
 
 /// Says what becomes of an automatic migration that failed: who is on the way back stays there.

@@ -34,7 +34,7 @@ pub(super) struct TemplateFacts<'a> {
     pub(super) floor: u32,
     /// Nodes that serve and were not told to stop.
     pub(super) ready: u32,
-    /// Nodes with an open stop order.
+    /// Nodes with an open stop order, and new ones beside obsolete ones that are not stable yet.
     pub(super) in_flight: u32,
     /// Nodes that may be in replacement at once.
     pub(super) batch: u32,
@@ -109,6 +109,15 @@ impl<'a> Facts<'a> {
     pub(super) fn is_stable(&self, node: &Node) -> bool {
         let ready_for = self.input.now.since(node.status_since);
         node.status == NodeStatus::Ready && ready_for >= self.rollout_of(node).min_stable
+    }
+
+    /// Tells whether a node of a template with obsolete ones came as spare capacity and is not stable yet: it
+    /// counts as being replaced until it has proved itself.
+    fn is_unproven(&self, node: &'a Node) -> bool {
+        node.status == NodeStatus::Ready
+            && !self.is_obsolete(node)
+            && self.open_order(node).is_none()
+            && !self.is_stable(node)
     }
 
     /// Tells whether the node holds a slot of the template: it is one and stays one, or it becomes one.
@@ -200,6 +209,7 @@ impl<'a> Facts<'a> {
     fn template(&self, code: &'a TemplateCode, nodes: Vec<&'a Node>) -> TemplateFacts<'a> {
         let known = self.known_template(code, &nodes);
         let rollout = known.map_or(UNKNOWN_ROLLOUT, |template| template.rollout);
+        let is_updated = nodes.iter().any(|node| self.is_obsolete(node));
         let count =
             |is: &dyn Fn(&'a Node) -> bool| nodes.iter().filter(|node| is(node)).count() as u32;
         TemplateFacts {
@@ -209,7 +219,9 @@ impl<'a> Facts<'a> {
             is_manager: known.is_some_and(|template| template.is_manager),
             floor: self.floor(code),
             ready: count(&|node| self.is_ready(node)),
-            in_flight: count(&|node| self.open_order(node).is_some()),
+            in_flight: count(&|node| {
+                self.open_order(node).is_some() || (is_updated && self.is_unproven(node))
+            }),
             batch: rollout.batch.size(nodes.len() as u32),
             holders: self.holders(code),
             nodes,

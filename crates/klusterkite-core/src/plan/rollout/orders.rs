@@ -13,7 +13,7 @@ use crate::reason::{ReasonCode, Refusal};
 /// An order that ends now.
 pub(super) struct ClosedOrder {
     pub(super) node: NodeId,
-    /// What the node was to become.
+    /// What the node was to become, if that is wanted still.
     pub(super) target: Option<TemplateCode>,
     pub(super) order_id: OrderId,
     pub(super) outcome: Outcome,
@@ -24,7 +24,10 @@ pub(super) fn closed(facts: &Facts<'_>) -> Vec<ClosedOrder> {
     let close = |node: &Node| {
         let order = node.stop.as_ref()?;
         let outcome = outcome(facts, node, order)?;
-        let target = order.target.as_ref().map(|target| target.template.clone());
+        // A failure speaks against what is wanted now, not against what was left meanwhile.
+        let wanted = order.target.as_ref();
+        let wanted = wanted.filter(|target| target.configuration_id == facts.input.active.id);
+        let target = wanted.map(|target| target.template.clone());
         Some(ClosedOrder {
             node: node.id.clone(),
             target,

@@ -1,0 +1,8 @@
+//! A simulated cluster in virtual time, and the proof that is made with it.
+//!
+//! * [`cluster`] is the simulation: the manager's decisions are those of `klusterkite-core`, everything else is
+//!   simulated, and every step is judged by the invariants of the design.
+//! * [`script`] reads scenarios, readable texts with what is expected, and plays them.
+
+pub mod cluster;
+pub mod script;
