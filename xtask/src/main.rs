@@ -12,6 +12,7 @@ mod dev;
 mod dist;
 mod fuzz;
 mod nuget_exe;
+mod sim;
 mod tidy;
 mod tools;
 
@@ -35,6 +36,15 @@ cargo xtask COMMAND
       --tls          manager and feed speak TLS, with an authority made for this cluster
   dist               release binaries and packages in target/dist
   bench NAME         launcher, hocon, check, fetch, feed, nodes [--json]: measures, in release
+  scenario FILE…     plays scenarios of the simulated cluster and prints what happens
+      --update       writes what happens into the files
+  histories          random histories of simulated clusters; stops at the first that breaks an invariant
+      --count N      how many (100000)
+      --seed S       the first seed (1)
+      --threads N    at the same time (2)
+  explore            every order of events in small clusters; stops at the first that breaks an invariant
+      --events N     acts of operators and failures at most, at any moments (2)
+      --states N     gives up after so many states (3000000)
   fuzz hocon         mutated inputs; fails on the first that panics, takes too long or breaks a rule
       --count N      how many (100000)
       --seed S       which ones (1)
@@ -63,6 +73,9 @@ fn run() -> Result<ExitCode> {
     match command.as_str() {
         "dev" => return dev::dev(&mut arguments),
         "fuzz" => return fuzz::fuzz(&mut arguments),
+        "scenario" => return sim::scenario(&mut arguments),
+        "explore" => return sim::explore(&mut arguments),
+        "histories" => return sim::histories(&mut arguments),
         "bench" => return bench::bench(&mut arguments),
         _ => {}
     }

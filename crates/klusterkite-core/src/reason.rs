@@ -103,6 +103,8 @@ text_codes! {
     Starting = "starting",
     /// The manager's own template moves after all others.
     ManagerLast = "managerLast",
+    /// The only manager stays: nobody else could tell its container what to do.
+    OnlyManager = "onlyManager",
     /// The manager's node stays while it moves a resource.
     ResourceMoving = "resourceMoving",
     /// The templates that replace this one are not at their minimum yet.

@@ -86,6 +86,8 @@ pub struct Volatile {
     pub waiting: BTreeMap<NodeId, WaitingContainer>,
     /// Nodes that were lost and are not back, and when, for the mass-failure brake.
     pub losses: BTreeMap<NodeId, Timestamp>,
+    /// Incarnations that said goodbye: a late word of them is not heard.
+    pub left: BTreeMap<NodeId, Incarnation>,
     /// Containers in which nothing runs, and since when this manager knows that.
     pub away: BTreeMap<NodeId, Timestamp>,
     /// When what nobody needs any more is looked for again.
@@ -321,7 +323,11 @@ impl State {
             id: &node.id,
             runs: run.map(|run| &run.template),
             becomes: stop.and_then(|stop| Some(&stop.target?.template)),
-            keeps: node.last_template.as_ref().filter(persists),
+            keeps: node
+                .last_template
+                .as_ref()
+                // A cordon gives the place up.
+                .filter(|template| !node.cordoned && persists(template)),
         }
     }
 
@@ -353,6 +359,8 @@ impl Volatile {
         self.unconfirmed.remove(id);
         self.losses.remove(id);
         self.leases.remove(id);
+        self.left
+            .retain(|other, left| other != id || *left >= newest);
         let is_old = |session: &Session| session.incarnation < newest;
         if self.sessions.get(id).is_some_and(is_old)
             && let Some(session) = self.sessions.remove(id)

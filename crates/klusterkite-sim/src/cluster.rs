@@ -30,7 +30,7 @@ use klusterkite_core::release::Release;
 use klusterkite_core::time::Timestamp;
 use klusterkite_wire::{ConfigurationId, NodeId, Point, TemplateCode};
 
-use containers::Container;
+use containers::{Container, Life};
 use executors::Executor;
 use leader::Leader;
 use monitor::Monitor;
@@ -117,7 +117,7 @@ struct Fixed {
 }
 
 /// What is broken outside of the manager.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 struct Faults {
     /// Nodes of these targets do not become ready.
     failing: BTreeSet<Target>,
@@ -277,32 +277,54 @@ impl Cluster {
     /// Returns true when the cluster came to rest.
     pub fn settle(&mut self, ticks_max: usize) -> bool {
         let (mut quiet, mut before) = (Duration::ZERO, self.fingerprint());
+        let mut skipped = false;
         for _ in 0..ticks_max {
             self.tick();
             let after = self.fingerprint();
-            quiet = if after == before {
-                quiet + TICK
-            } else {
-                Duration::ZERO
-            };
+            quiet += TICK;
+            if after != before {
+                (quiet, skipped) = (Duration::ZERO, false);
+            }
             before = after;
-            if quiet >= self.longest_wait() {
+            if quiet < self.longest_wait() {
+                continue;
+            }
+            // Who waits for work asks again in a while: nothing happens until then.
+            let wait = self.next_question();
+            if skipped || wait.is_zero() {
                 return true;
             }
+            self.pass(wait.saturating_sub(TICK));
+            (quiet, skipped) = (Duration::ZERO, true);
         }
         false
+    }
+
+    /// Returns the time until the last of the containers that wait asks again.
+    fn next_question(&self) -> Duration {
+        let waits = self
+            .containers
+            .iter()
+            .map(|container| match container.life {
+                Life::Asking { at } => at.since(self.now),
+                _ => Duration::ZERO,
+            });
+        waits.max().unwrap_or_default()
     }
 
     /// Returns the longest time after which something may still begin by itself while nothing is to be seen.
     fn longest_wait(&self) -> Duration {
         let Temper {
-            patience, lease, ..
+            patience,
+            lease,
+            retry,
+            ..
         } = self.fixed.temper;
-        let retry = self.fixed.temper.retry.max(self.fixed.pace.retry);
         let patience = patience
             .join_timeout
             .max(patience.failover_lease)
             .max(patience.evict_after);
+        let retry = retry.max(self.fixed.pace.retry);
         lease.max(retry).max(patience) + TICK
     }
 

@@ -6,6 +6,10 @@
 mod parse;
 mod setup;
 
+pub(crate) use parse::command;
+
+use std::fmt::Write as _;
+
 use klusterkite_core::plan::resources::ResourceKey;
 use klusterkite_wire::Point;
 
@@ -14,8 +18,8 @@ use crate::cluster::{Asked, Cluster, Fault, Invariant, Mutation, Setup, SetupErr
 /// A line that begins so is what came of the command above it.
 const OUTPUT: &str = "    |";
 
-/// Ticks after which a cluster that does not come to rest is left alone: an hour of virtual time.
-const SETTLE_TICKS_MAX: usize = 3600;
+/// Ticks after which a cluster that does not come to rest is left alone: 40 minutes of virtual time.
+const SETTLE_TICKS_MAX: usize = 2400;
 
 /// Says why a scenario cannot be played.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +61,7 @@ pub enum Command {
     Mutate(Mutation),
     /// Everything outside of the manager is repaired.
     AllWorks,
-    /// What has to hold at rest is checked.
+    /// Time passes until nothing changes any more; then what has to hold at rest is checked.
     Rest,
     /// Somebody looks.
     Look(Look),
@@ -124,7 +128,7 @@ pub fn play(text: &str) -> Result<Played, Error> {
             continue;
         }
         for output in run(cluster, &command) {
-            out.push_str(&format!("{OUTPUT} {output}\n"));
+            let _ = writeln!(out, "{OUTPUT} {output}");
         }
         let traced = traced && words != parse::CALM;
         for output in cluster
@@ -132,7 +136,7 @@ pub fn play(text: &str) -> Result<Played, Error> {
             .into_iter()
             .filter(|line| traced || line.contains("VIOLATION"))
         {
-            out.push_str(&format!("{OUTPUT} {output}\n"));
+            let _ = writeln!(out, "{OUTPUT} {output}");
         }
     }
     let violations = cluster.map_or_else(Vec::new, |cluster| cluster.violations().to_vec());
@@ -176,6 +180,34 @@ pub fn judge(text: &str) -> Result<Option<Violation>, Error> {
     Ok(None)
 }
 
+/// Plays a text to its end, as the start of something else.
+///
+/// # Errors
+///
+/// Fails as [`play`] does, and when nothing starts.
+pub fn prepare(text: &str) -> Result<(Cluster, Setup), Error> {
+    let mut reader = setup::Reader::default();
+    let mut cluster: Option<Cluster> = None;
+    for (index, raw) in text.lines().enumerate() {
+        let line = index + 1;
+        let words = raw.split('#').next().unwrap_or_default().trim();
+        if words.is_empty() {
+            continue;
+        }
+        let failed = |expected| command_error(line, words, expected);
+        match &mut cluster {
+            Some(cluster) => obey(cluster, &command(words, &reader.setup).map_err(failed)?),
+            None if reader.read(words).map_err(failed)? => {
+                let started = Cluster::new(&reader.setup);
+                cluster = Some(started.map_err(|source| Error::Setup { line, source })?);
+            }
+            None => {}
+        }
+    }
+    let nothing = || command_error(0, "", "a line `start N`".to_owned());
+    Ok((cluster.ok_or_else(nothing)?, reader.setup))
+}
+
 fn started(setup: &Setup, line: usize) -> Result<Cluster, Error> {
     let mut cluster = Cluster::new(setup).map_err(|source| Error::Setup { line, source })?;
     cluster.listen();
@@ -192,7 +224,7 @@ fn command_error(line: usize, text: &str, expected: String) -> Error {
 }
 
 /// Does what a command says, without looking.
-fn obey(cluster: &mut Cluster, command: &Command) {
+pub(crate) fn obey(cluster: &mut Cluster, command: &Command) {
     match command {
         Command::Tick(seconds) => {
             for _ in 0..*seconds {
@@ -200,9 +232,7 @@ fn obey(cluster: &mut Cluster, command: &Command) {
             }
         }
         Command::Settle(ticks) => {
-            if !cluster.settle(*ticks) {
-                cluster.restless();
-            }
+            cluster.settle(*ticks);
         }
         Command::Ask(asked) => {
             // A refusal is an answer.
@@ -212,7 +242,13 @@ fn obey(cluster: &mut Cluster, command: &Command) {
         Command::Set(key, point) => cluster.resource_set(key, point.clone()),
         Command::Mutate(mutation) => cluster.mutate(*mutation),
         Command::AllWorks => cluster.repair_all(),
-        Command::Rest => cluster.check_rest(),
+        Command::Rest => {
+            if cluster.settle(SETTLE_TICKS_MAX) {
+                cluster.check_rest();
+            } else {
+                cluster.restless();
+            }
+        }
         Command::Look(_) => {}
     }
 }
@@ -228,12 +264,10 @@ fn run(cluster: &mut Cluster, command: &Command) -> Vec<String> {
                 cluster.told(&refusal.message)
             )],
         },
-        Command::Settle(ticks) => {
-            if !cluster.settle(*ticks) {
-                cluster.restless();
-            }
-            Vec::new()
+        Command::Settle(ticks) if !cluster.settle(*ticks) => {
+            vec!["it does not come to rest".to_owned()]
         }
+        Command::Settle(_) => Vec::new(),
         Command::Look(Look::Show) => cluster.picture(),
         Command::Look(Look::Waits) => {
             let waits = cluster.waits();

@@ -24,7 +24,7 @@ mod update;
 
 pub use lint::lint;
 pub use orders::outcome_without_run;
-pub use settled::{Running, obsolete, short};
+pub use settled::{Running, obsolete, short, speaks_against};
 pub use summary::{NodeRestart, PlanSummary, TemplateSummary, plan_summary};
 
 use std::collections::BTreeMap;
@@ -160,7 +160,7 @@ pub struct StopOrder {
 }
 
 /// Says why a node is told to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Hash, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum StopReason {
@@ -188,7 +188,7 @@ pub struct Request {
 }
 
 /// Names what an operator may ask of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Hash, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum RequestKind {

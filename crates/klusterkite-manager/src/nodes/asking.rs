@@ -1,7 +1,8 @@
 //! Launchers that ask what they should be.
 
 use klusterkite_core::plan::assignment::{Answer, Ask, Taken, WaitCode, assign_beside};
-use klusterkite_core::plan::rollout::NodeStatus;
+use klusterkite_core::plan::rollout::{NodeStatus, Running, speaks_against};
+use klusterkite_core::time::Timestamp;
 use klusterkite_store::Change;
 use klusterkite_store::rows::{ClientRow, NodeRow, NodeRun};
 use klusterkite_wire::start::{ProgressReport, StartConfiguration, StartRequest};
@@ -86,6 +87,31 @@ fn waits(draft: &mut Draft<'_>, request: &StartRequest, retry_after: std::time::
     });
 }
 
+/// Counts a node that came with the running migration and ended by itself before it was stable.
+fn new_node_failed(draft: &mut Draft<'_>, request: &StartRequest) {
+    let state = draft.state;
+    let id = &request.node_id;
+    let (Some(crash), Some(active), Some(_)) = (&request.crash, state.active(), &state.migration)
+    else {
+        return;
+    };
+    let run = state.nodes.get(id).and_then(|node| node.run.as_ref());
+    let Some(run) = run.filter(|run| run.incarnation < request.incarnation) else {
+        return;
+    };
+    let stop = state.orders.stop_of(id);
+    let ended = Running {
+        template: &run.template,
+        status: run.status,
+        status_since: Timestamp(run.status_since),
+        leaves: stop.is_some_and(|stop| stop.order.incarnation == run.incarnation),
+    };
+    if speaks_against(active, run.configuration_id, ended, draft.now) {
+        let reason = format!("node `{id}` ended by itself: {}", crash.exit);
+        draft.gate_failed(&run.template, &reason);
+    }
+}
+
 /// A launcher that asks has no node any more: what ran before is over, also when nothing follows it.
 fn ran_before(draft: &mut Draft<'_>, request: &StartRequest) {
     let Some(node) = draft.state.nodes.get(&request.node_id) else {
@@ -152,6 +178,7 @@ fn start(
         .expect("assign only chooses templates with packages for the runtime");
     configuration.node_token = Some(token.clone());
     let id = &request.node_id;
+    new_node_failed(draft, request);
     if let Some(crash) = &request.crash {
         let message = format!("node `{id}` ended by itself: {}", crash.exit);
         draft.event("nodeCrashed", actor, format!("node:{id}"), message);

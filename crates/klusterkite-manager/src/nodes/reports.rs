@@ -80,7 +80,10 @@ impl Cluster {
             let message = format!("node `{id}` of template `{}` left: {reason}", run.template);
             draft.event("nodeLeft", "manager", format!("node:{id}"), message);
             let id = id.clone();
-            draft.remember(move |volatile| volatile.forget(&id));
+            draft.remember(move |volatile| {
+                volatile.forget(&id);
+                volatile.left.insert(id, incarnation);
+            });
             Ok(())
         })
         .await

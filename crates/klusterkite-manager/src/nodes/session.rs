@@ -114,6 +114,11 @@ fn join(draft: &mut Draft<'_>, id: &NodeId, hello: Hello) -> Result<(), Fault> {
     let newest = known_run.map_or(node.incarnation, |run| {
         run.incarnation.max(node.incarnation)
     });
+    let has_left = draft.state.volatile.left.get(id) == Some(&hello.incarnation);
+    if has_left {
+        let message = format!("incarnation {} of node `{id}` has left", hello.incarnation);
+        return Err(Fault::conflict("fenced", message));
+    }
     if hello.incarnation < newest {
         let message = format!(
             "incarnation {newest} of node `{id}` has fenced {}",

@@ -6,14 +6,13 @@ use klusterkite_core::plan::rollout::{NodeStatus, Target};
 use klusterkite_core::time::Timestamp;
 use klusterkite_wire::{ContainerType, Incarnation, OrderId, Runtime};
 
-use super::nodes::Refused;
 use super::store::{OrderKind, OrderRow};
 use super::{Cluster, ShownTarget, say};
 
 /// A container.
 #[derive(Debug, Clone)]
 pub(super) struct Container {
-    pub(super) container_type: ContainerType,
+    pub(super) kind: ContainerType,
     pub(super) runtime: Runtime,
     /// It has a network.
     pub(super) linked: bool,
@@ -24,6 +23,10 @@ pub(super) struct Container {
     pub(super) life: Life,
     /// What became ready last: the release to go back to, and to start when no manager answers.
     pub(super) good: Option<Target>,
+    /// What ran before ended by itself, and the manager has not heard of it.
+    pub(super) crashed: bool,
+    /// What ran before: a late word of it may still be on its way.
+    pub(super) ghost: Option<Target>,
     /// The newest leader that it heard of.
     pub(super) epoch: u64,
     pub(super) inbox: VecDeque<Message>,
@@ -50,11 +53,22 @@ pub(super) struct Up {
     pub(super) prefetched: Option<Target>,
     pub(super) prefetching: Option<(OrderId, Target, Timestamp)>,
     /// It was told to stop, and to become that.
-    pub(super) stops: Option<Option<Target>>,
+    pub(super) stops: Stops,
     /// It was started by an order: when it fails, what ran before comes back.
     pub(super) before: Option<Target>,
     /// A start that failed and has to be reported.
     pub(super) failure: Option<Target>,
+}
+
+/// What follows when a node ends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Stops {
+    /// It was not told to stop.
+    No,
+    /// Its container asks.
+    Ask,
+    /// This comes next.
+    Become(Target),
 }
 
 /// An order on its way to a node.
@@ -78,15 +92,17 @@ impl Message {
 }
 
 impl Container {
-    pub(super) fn new(container_type: ContainerType, runtime: Runtime) -> Self {
+    pub(super) fn new(kind: ContainerType, runtime: Runtime) -> Self {
         Self {
-            container_type,
+            kind,
             runtime,
             linked: true,
             deaf: false,
             incarnation: Incarnation(1),
             life: Life::Asking { at: Timestamp(0) },
             good: None,
+            crashed: false,
+            ghost: None,
             epoch: 0,
             inbox: VecDeque::new(),
         }
@@ -194,6 +210,7 @@ impl Cluster {
             container.life = Life::Asking { at: retry };
             return;
         }
+        container.crashed = false;
         container.life = match answer {
             Ok(target) => Life::Fetching {
                 target,
@@ -220,7 +237,7 @@ impl Cluster {
             connected: false,
             prefetched: None,
             prefetching: None,
-            stops: None,
+            stops: Stops::No,
             before,
             failure: None,
         });
@@ -271,19 +288,15 @@ impl Cluster {
         let answer = taken_in.and_then(|()| self.hello(index, incarnation, &up.target, up.status));
         let at = self.now + self.fixed.pace.retry;
         let container = &mut self.containers[index];
-        match answer {
-            Ok(()) => {
-                if let Life::Up(up) = &mut container.life {
-                    (up.known, up.connected, up.failure) = (true, true, None);
-                }
+        if answer.is_ok() {
+            if let Life::Up(up) = &mut container.life {
+                (up.known, up.connected, up.failure) = (true, true, None);
             }
-            Err(Refused) => {
-                say!(self, "{} is fenced and stops", super::node_id(index));
-                let container = &mut self.containers[index];
-                container.incarnation.0 += 1;
-                container.life = Life::Asking { at };
-            }
+            return;
         }
+        container.incarnation.0 += 1;
+        container.life = Life::Asking { at };
+        say!(self, "{} is fenced and stops", super::node_id(index));
     }
 
     fn node_status(&mut self, index: usize, status: NodeStatus, until: Timestamp) {
@@ -323,14 +336,15 @@ impl Cluster {
         self.node_is_gone(index, &up.target);
         let retry = self.now;
         let container = &mut self.containers[index];
+        container.ghost = Some(up.target.clone());
         container.incarnation.0 += 1;
         container.inbox.clear();
-        match up.stops.clone().flatten() {
-            Some(next) => {
+        match &up.stops {
+            Stops::Become(next) => {
                 let before = Some(up.target.clone());
-                self.start(index, next, false, before);
+                self.start(index, next.clone(), false, before);
             }
-            None => container.life = Life::Asking { at: retry },
+            Stops::No | Stops::Ask => container.life = Life::Asking { at: retry },
         }
     }
 
@@ -348,16 +362,17 @@ impl Cluster {
         let at = self.now + self.fixed.pace.retry;
         self.node_is_gone(index, &up.target);
         let container = &mut self.containers[index];
+        container.ghost = Some(up.target.clone());
         container.incarnation.0 += 1;
         container.disconnect();
-        match up.before {
-            Some(before) => {
-                self.start(index, before, false, None);
-                if let Life::Up(back) = &mut self.containers[index].life {
-                    back.failure = Some(up.target);
-                }
-            }
-            None => container.life = Life::Asking { at },
+        let Some(before) = up.before else {
+            container.crashed = true;
+            container.life = Life::Asking { at };
+            return;
+        };
+        self.start(index, before, false, None);
+        if let Life::Up(back) = &mut self.containers[index].life {
+            back.failure = Some(up.target);
         }
     }
 
@@ -384,10 +399,10 @@ impl Cluster {
                 }
             }
             OrderKind::Stop { target, .. } => {
-                if up.stops.is_some() {
+                if up.stops != Stops::No {
                     return;
                 }
-                up.stops = Some(target);
+                up.stops = target.map_or(Stops::Ask, Stops::Become);
                 self.acknowledge(index, message.order, false);
                 self.node_status(index, NodeStatus::Draining, now + pace.stop);
             }
@@ -402,9 +417,25 @@ impl Cluster {
         };
         self.node_is_gone(index, &target);
         let container = &mut self.containers[index];
+        container.ghost = Some(target);
+        container.crashed = true;
         container.incarnation.0 += 1;
         container.disconnect();
         container.life = Life::Asking { at };
+    }
+
+    /// Lets a late `hello` of the run before reach the manager.
+    pub(super) fn ghost_speaks(&mut self, index: usize) {
+        let container = &self.containers[index];
+        let before = Incarnation(container.incarnation.0.saturating_sub(1));
+        if let Some(target) = container.ghost.clone()
+            && self.leader.is_some()
+            && self
+                .hello(index, before, &target, NodeStatus::Ready)
+                .is_ok()
+        {
+            say!(self, "a late word of {} is heard", super::node_id(index));
+        }
     }
 
     /// Takes the power of a container.

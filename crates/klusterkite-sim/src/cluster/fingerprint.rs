@@ -15,7 +15,13 @@ use super::containers::Life;
 use super::leader::Busy;
 
 /// Moments further away than so many units are all the same.
-const UNITS_MAX: u64 = 3;
+const UNITS_MAX: u64 = 9;
+
+/// Incarnations further away than so many starts are all the same.
+const STARTS_MAX: u64 = 3;
+
+/// More failures than any gate of a model bears are all the same.
+const FAILURES_MAX: u32 = 3;
 
 /// How moments are seen.
 #[derive(Debug, Clone, Copy)]
@@ -62,15 +68,15 @@ impl Cluster {
         self.digest_leader(clock, out);
         for (index, container) in self.containers.iter().enumerate() {
             container.linked.hash(out);
-            container.deaf.hash(out);
-            container.good.hash(out);
+            (container.deaf, container.crashed).hash(out);
+            (&container.good, &container.ghost).hash(out);
             (self.store.epoch - container.epoch.min(self.store.epoch))
                 .min(1)
                 .hash(out);
             for message in &container.inbox {
                 (message.epoch == self.store.epoch).hash(out);
                 self.relative(index, message.incarnation).hash(out);
-                format!("{:?}", message.kind).hash(out);
+                message.kind.hash(out);
             }
             match &container.life {
                 Life::Off => 0_u8.hash(out),
@@ -95,7 +101,7 @@ impl Cluster {
             (&executor.planned.point, clock.distance(executor.next_at)).hash(out);
             executor.orphan_until.map(|at| clock.distance(at)).hash(out);
         }
-        format!("{:?}", self.faults).hash(out);
+        self.faults.hash(out);
         self.monitor.digest(out);
         hasher.finish()
     }
@@ -103,7 +109,7 @@ impl Cluster {
     /// Returns an incarnation as its distance from the newest one of its container.
     fn relative(&self, index: usize, incarnation: Incarnation) -> u64 {
         let newest = self.containers[index].incarnation.0;
-        newest.saturating_sub(incarnation.0).min(UNITS_MAX)
+        newest.saturating_sub(incarnation.0).min(STARTS_MAX)
     }
 
     fn digest_store(&self, clock: Clock, out: &mut DefaultHasher) {
@@ -124,7 +130,7 @@ impl Cluster {
             let index = super::index_of(&order.node);
             (index, order.state, clock.distance(order.ordered)).hash(out);
             self.relative(index, order.incarnation).hash(out);
-            format!("{:?}", order.kind).hash(out);
+            order.kind.hash(out);
         }
         for (id, request) in &store.requests {
             let index = super::index_of(id);
@@ -134,10 +140,10 @@ impl Cluster {
                 self.relative(index, request.incarnation),
             )
                 .hash(out);
-            format!("{:?}", request.kind).hash(out);
+            request.kind.hash(out);
         }
         for (code, gate) in &store.gates {
-            (code, gate.failed, gate.reason.is_some()).hash(out);
+            (code, gate.failed.min(FAILURES_MAX), gate.reason.is_some()).hash(out);
         }
         if let Some(migration) = &store.migration {
             (migration.from, migration.to, migration.phase).hash(out);
@@ -147,9 +153,10 @@ impl Cluster {
                 migration.goal,
             )
                 .hash(out);
-            format!("{:?}", migration.reason).hash(out);
+            let reason = migration.reason.as_ref();
+            reason.map(|reason| &reason.message).hash(out);
         }
-        format!("{:?}", store.ended).hash(out);
+        store.ended.hash(out);
     }
 
     fn digest_leader(&self, clock: Clock, out: &mut DefaultHasher) {
@@ -183,7 +190,14 @@ impl Cluster {
             id.hash(out);
         }
         for (id, readings) in &leader.readings {
-            (id, format!("{readings:?}")).hash(out);
+            id.hash(out);
+            let resources = readings.iter().flat_map(|reading| &reading.migrators);
+            for migrator in resources {
+                (&migrator.type_name, migrator.errors.is_empty()).hash(out);
+                for resource in &migrator.resources {
+                    (&resource.code, &resource.current_point).hash(out);
+                }
+            }
         }
         match leader.busy {
             None => 0_u8.hash(out),

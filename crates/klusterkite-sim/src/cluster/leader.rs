@@ -31,6 +31,8 @@ pub(super) struct Leader {
     pub(super) unconfirmed_until: Timestamp,
     pub(super) waiting: BTreeMap<NodeId, WaitingRow>,
     pub(super) losses: BTreeMap<NodeId, Timestamp>,
+    /// Incarnations that said goodbye.
+    pub(super) left: BTreeMap<NodeId, Incarnation>,
     pub(super) readings: BTreeMap<ConfigurationId, Vec<TemplateReading>>,
     pub(super) busy: Option<Busy>,
     pub(super) recheck: bool,
@@ -76,6 +78,8 @@ impl Leader {
         self.unconfirmed.remove(id);
         self.losses.remove(id);
         self.leases.remove(id);
+        self.left
+            .retain(|other, left| other != id || *left >= newest);
         if self.sessions.get(id).is_some_and(|old| *old < newest) {
             self.sessions.remove(id);
         }
@@ -105,6 +109,7 @@ impl Cluster {
             unconfirmed_until: until,
             waiting: BTreeMap::new(),
             losses: BTreeMap::new(),
+            left: BTreeMap::new(),
             readings: BTreeMap::new(),
             busy: None,
             recheck: true,

@@ -441,6 +441,7 @@ impl Cluster {
         }
         for (code, id) in empty {
             let message = format!("{code} is below its minimum while {id} waits for work");
+            let message = self.named(&message);
             self.found(Invariant::L2, message);
         }
     }

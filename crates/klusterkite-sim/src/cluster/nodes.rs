@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use klusterkite_core::plan::assignment::{Answer, Ask, Held, Occupant, WaitCode, assign};
-use klusterkite_core::plan::rollout::{NodeStatus, RequestKind, Target};
+use klusterkite_core::plan::rollout::{NodeStatus, RequestKind, Running, Target, speaks_against};
 use klusterkite_wire::{Incarnation, NodeId, OrderId, TemplateCode};
 
 use super::leader::WaitingRow;
@@ -25,14 +25,14 @@ impl Cluster {
     ) -> Result<Target, Duration> {
         let id = super::node_id(index);
         let container = &self.containers[index];
-        let (container_type, runtime) =
-            (container.container_type.clone(), container.runtime.clone());
-        let known = self.store.nodes.get(&id);
+        let (container_type, runtime) = (container.kind.clone(), container.runtime.clone());
         let fixed = self.fixed.clone();
         let active = self.store.active();
         let Some(release) = active.and_then(|id| fixed.releases.get(&id)) else {
             return Err(fixed.pace.retry);
         };
+        self.new_node_failed(&id, incarnation);
+        let known = self.store.nodes.get(&id);
         let before = known.map_or(Incarnation(0), |node| node.incarnation);
         let drains = self.store.requests.get(&id);
         let ask = Ask {
@@ -97,6 +97,31 @@ impl Cluster {
                 }
                 Err(retry_after)
             }
+        }
+    }
+
+    /// Counts a node that came with the running migration and ended by itself before it was stable.
+    fn new_node_failed(&mut self, id: &NodeId, incarnation: Incarnation) {
+        let crashed = self.containers[super::index_of(id)].crashed;
+        let active = self.store.active().and_then(|id| self.release(id));
+        let run = self.store.nodes.get(id).and_then(|node| node.run.as_ref());
+        let run = run.filter(|run| run.incarnation < incarnation);
+        let (true, Some(active), Some(run), Some(_)) =
+            (crashed, active, run, &self.store.migration)
+        else {
+            return;
+        };
+        let ended = Running {
+            template: &run.target.template,
+            status: run.status,
+            status_since: run.status_since,
+            leaves: self.store.leaves(id, run),
+        };
+        if speaks_against(active, run.target.configuration_id, ended, self.now) {
+            let template = run.target.template.clone();
+            let reason = format!("node `{id}` ended by itself");
+            say!(self, "{reason}");
+            self.store.gate_failed(&template, reason);
         }
     }
 
@@ -176,7 +201,7 @@ impl Cluster {
         let container = &self.containers[index];
         let row = NodeRow {
             incarnation,
-            container_type: container.container_type.clone(),
+            container_type: container.kind.clone(),
             runtime: container.runtime.clone(),
             run: Some(run),
             cordoned,
@@ -227,6 +252,10 @@ impl Cluster {
         let newest = node.run.as_ref().map_or(node.incarnation, |run| {
             run.incarnation.max(node.incarnation)
         });
+        let left = self.leader.as_ref().and_then(|leader| leader.left.get(&id));
+        if left == Some(&incarnation) {
+            return Err(Refused);
+        }
         let accepts_old = self.mutation == Some(Mutation::CountFenced);
         if incarnation > newest || (incarnation < newest && !accepts_old) {
             return Err(Refused);
@@ -363,6 +392,7 @@ impl Cluster {
         }
         if let Some(leader) = &mut self.leader {
             leader.forget(&id);
+            leader.left.insert(id, incarnation);
         }
     }
 }

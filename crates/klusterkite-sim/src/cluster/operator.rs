@@ -82,6 +82,8 @@ pub enum Fault {
     Heal(usize),
     /// The next answer to a container is lost.
     Deaf(usize),
+    /// A late word of the run before reaches the manager.
+    Ghost(usize),
     /// The manager dies.
     ManagerCrash,
     /// A manager starts.
@@ -149,6 +151,7 @@ impl Cluster {
             }
             Fault::Heal(index) => self.containers[*index].linked = true,
             Fault::Deaf(index) => self.containers[*index].deaf = true,
+            Fault::Ghost(index) => self.ghost_speaks(*index),
             Fault::ManagerCrash => self.leader_crash(),
             Fault::ManagerStart if self.leader.is_none() => self.leader_start(),
             Fault::ManagerStart => {}

@@ -156,7 +156,7 @@ impl Cluster {
         let types = manager_types.unwrap_or_default();
         let first = containers
             .iter_mut()
-            .find(|container| types.contains(&container.container_type));
+            .find(|container| types.contains(&container.kind));
         if let Some(container) = first {
             container.good.clone_from(&manager);
             container.life = Life::Asking { at: Timestamp(0) };

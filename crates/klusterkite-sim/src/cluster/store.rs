@@ -67,7 +67,7 @@ pub(super) struct OrderRow {
     pub(super) state: OrderState,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum OrderKind {
     Prefetch(Target),
     Stop {
@@ -223,7 +223,7 @@ impl Store {
     /// Returns a node as the planner sees it.
     pub(super) fn node(&self, id: &NodeId, row: &NodeRow, unconfirmed: bool) -> Option<Node> {
         let run = row.run.as_ref()?;
-        let prefetched = self.orders.values().filter_map(|order| match &order.kind {
+        let mut prefetched = self.orders.values().filter_map(|order| match &order.kind {
             OrderKind::Prefetch(target)
                 if order.node == *id
                     && order.incarnation == run.incarnation
@@ -255,7 +255,7 @@ impl Store {
             status_since: run.status_since,
             started: run.started,
             cordoned: row.cordoned,
-            prefetched: prefetched.last(),
+            prefetched: prefetched.next_back(),
             stop,
         })
     }

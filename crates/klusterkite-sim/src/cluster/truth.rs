@@ -3,6 +3,7 @@
 use klusterkite_core::plan::rollout::NodeStatus;
 
 use super::containers::Life;
+use super::store::Phase;
 use super::{Cluster, ShownTarget};
 
 impl Cluster {
@@ -98,6 +99,12 @@ impl Cluster {
     /// Tells whether a migration runs.
     pub fn is_migrating(&self) -> bool {
         self.store.migration.is_some()
+    }
+
+    /// Tells whether the migration is held until an operator decides.
+    pub fn is_held(&self) -> bool {
+        let migration = self.store.migration.as_ref();
+        migration.is_some_and(|migration| migration.phase == Phase::Paused)
     }
 
     /// Tells whether a manager runs.

@@ -13,7 +13,7 @@ use crate::cluster::{Asked, Fault, Mutation, NodeAct, Setup};
 pub(super) const CALM: &str = "calm";
 
 /// Reads a command.
-pub(super) fn command(line: &str, setup: &Setup) -> Result<Command, String> {
+pub(crate) fn command(line: &str, setup: &Setup) -> Result<Command, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     if let Some(command) = look(&words) {
         return Ok(command);
@@ -26,7 +26,7 @@ pub(super) fn command(line: &str, setup: &Setup) -> Result<Command, String> {
     }
     Ok(match words.as_slice() {
         ["wait", seconds] => Command::Tick(parsed(seconds, "seconds")?),
-        ["settle"] | [CALM] => Command::Settle(SETTLE_TICKS_MAX),
+        ["settle" | CALM] => Command::Settle(SETTLE_TICKS_MAX),
         ["settle", ticks] => Command::Settle(parsed(ticks, "seconds")?),
         ["set", name, "-"] => Command::Set(key(name)?, None),
         ["set", name, point] => Command::Set(key(name)?, Some(parsed(point, "a point")?)),
@@ -108,6 +108,7 @@ fn fault(words: &[&str], setup: &Setup) -> Result<Option<Fault>, String> {
         ["cut", name] => Fault::Cut(index(name)?),
         ["heal", name] => Fault::Heal(index(name)?),
         ["deaf", name] => Fault::Deaf(index(name)?),
+        ["ghost", name] => Fault::Ghost(index(name)?),
         ["failing", text] => Fault::Failing(target(text)?, true),
         ["works", text] => Fault::Failing(target(text)?, false),
         ["unfetchable", text] => Fault::Unfetchable(target(text)?, true),

@@ -170,19 +170,18 @@ impl Reader {
         let known = migrators
             .iter()
             .position(|migrator| migrator.name.as_str() == name);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                migrators.push(MigratorSetup {
-                    name: parsed(name, "the name of a migrator")?,
-                    dependency: DependencyType::CodeDependsOnResource,
-                    priority: 1.0,
-                    points: Vec::new(),
-                    irreversible: Vec::new(),
-                    resources: Vec::new(),
-                });
-                migrators.len() - 1
-            }
+        let index = if let Some(index) = known {
+            index
+        } else {
+            migrators.push(MigratorSetup {
+                name: parsed(name, "the name of a migrator")?,
+                dependency: DependencyType::CodeDependsOnResource,
+                priority: 1.0,
+                points: Vec::new(),
+                irreversible: Vec::new(),
+                resources: Vec::new(),
+            });
+            migrators.len() - 1
         };
         let migrator = &mut migrators[index];
         for word in words {

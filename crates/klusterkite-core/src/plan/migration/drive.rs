@@ -49,7 +49,7 @@ pub enum Turn {
 }
 
 /// Says how a migration ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ended {
     /// Everything is at the destination.
     Completed,

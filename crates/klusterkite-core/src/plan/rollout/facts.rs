@@ -146,7 +146,8 @@ impl<'a> Facts<'a> {
 
     /// Returns what the node becomes after a stop that does not take its container away; `None`: it has to ask.
     pub(super) fn becomes(&self, node: &Node) -> Option<Target> {
-        if node.cordoned {
+        // Without a manager nobody could take the cordon back.
+        if node.cordoned && !self.is_manager(node) {
             return None;
         }
         let active = self.input.active;
@@ -165,6 +166,14 @@ impl<'a> Facts<'a> {
     pub(super) fn rollout_of(&self, node: &Node) -> Rollout {
         self.known_template(&node.template, &[node])
             .map_or(UNKNOWN_ROLLOUT, |template| template.rollout)
+    }
+
+    /// Tells whether the node runs the only manager that is there.
+    pub(super) fn is_only_manager(&self, node: &Node) -> bool {
+        let mut nodes = self.input.nodes.iter();
+        self.is_manager(node)
+            && !nodes
+                .any(|other| other.id != node.id && self.is_manager(other) && self.is_ready(other))
     }
 
     fn is_manager(&self, node: &Node) -> bool {

@@ -1,6 +1,7 @@
 //! Whether the nodes are where the Active release wants them: what a migration waits for.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use klusterkite_wire::{ConfigurationId, Runtime, TemplateCode};
 
@@ -8,6 +9,9 @@ use super::NodeStatus;
 use crate::plan::compatibility::{RestartReason, restart_reason};
 use crate::release::{NodeTemplate, Release};
 use crate::time::Timestamp;
+
+/// Who is ready for less has not proved anything, whatever `minStable` says.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Describes the run of a node as far as it counts for its template's minimum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,29 @@ pub fn short<'a, 'r>(
         .map(|template| (template, stable(&template.code)))
         .filter(|(template, stable)| *stable < template.minimum)
         .collect()
+}
+
+/// Tells whether the end of a run, by itself, speaks against the release that a migration has made Active:
+/// the node was of that release and had not been ready for long enough.
+///
+/// A replacement that goes back to what ran before says so itself; this is about nodes whose containers ask.
+pub fn speaks_against(
+    active: &Release,
+    configuration_id: ConfigurationId,
+    run: Running<'_>,
+    now: Timestamp,
+) -> bool {
+    let Some(template) = active.node_templates.get(run.template) else {
+        return false;
+    };
+    let ready_for = now.since(run.status_since);
+    let was_stable =
+        run.status == NodeStatus::Ready && ready_for >= template.rollout.min_stable.max(MOMENT);
+    let counts = matches!(
+        run.status,
+        NodeStatus::Assigned | NodeStatus::Starting | NodeStatus::Failed | NodeStatus::Ready
+    );
+    configuration_id == active.id && !run.leaves && counts && !was_stable
 }
 
 /// Says how many stable nodes a template lacks.

@@ -36,6 +36,12 @@ fn excess<'a>(facts: &Facts<'a>, template: &TemplateFacts<'a>) -> u32 {
         return 0;
     };
     let excess = template.holders.saturating_sub(maximum.max(template.floor));
+    // One that came so that another may be restarted or drained is not too many before that has happened.
+    let asked = template
+        .nodes
+        .iter()
+        .filter(|node| facts.input.requests.contains_key(&node.id) && facts.is_stoppable(node));
+    let excess = excess.saturating_sub(asked.count() as u32);
     let to_replace = template
         .nodes
         .iter()
