@@ -429,7 +429,15 @@ impl Cluster {
         };
         let mut empty = Vec::new();
         for template in active.node_templates.values() {
-            if count(&template.code) >= template.minimum {
+            // The place of a persistent template is kept for the container that holds its data.
+            let mut rows = self.store.nodes.values();
+            let is_kept = template.persistent
+                && rows.any(|row| {
+                    row.run.is_none()
+                        && !row.cordoned
+                        && row.last_template.as_ref() == Some(&template.code)
+                });
+            if count(&template.code) >= template.minimum || is_kept {
                 continue;
             }
             let free = leader.waiting.iter().find(|(id, waiting)| {

@@ -165,7 +165,7 @@ impl Cluster {
     }
 
     fn persistent<'a>(&self, node: &'a NodeRow) -> Option<&'a TemplateCode> {
-        let template = node.last_template.as_ref()?;
+        let template = node.last_template.as_ref().filter(|_| !node.cordoned)?;
         let release = self.release(self.store.active()?)?;
         let persistent = release.node_templates.get(template)?.persistent;
         persistent.then_some(template)
