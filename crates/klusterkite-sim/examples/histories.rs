@@ -22,9 +22,7 @@ fn main() -> ExitCode {
     let work = || work((seed, count), mutation, &next, &stop);
     let failures: Vec<Failure> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let done = workers
-            .into_iter()
-            .map(std::thread::ScopedJoinHandle::join);
+        let done = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
         done.filter_map(|done| done.expect("a worker does not panic"))
             .collect()
     });

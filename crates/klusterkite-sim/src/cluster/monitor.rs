@@ -325,7 +325,11 @@ impl Cluster {
         let before = self.is_before(key);
         let early = match before {
             Some(true) => active != Some(Side::Source) || self.nodes_move(),
-            Some(false) => active != Some(Side::Destination) || self.nodes_move(),
+            // On the way back nobody is waited for: nodes that are obsolete then are already where it leads.
+            Some(false) => {
+                let leads_on = planned.target == Side::Destination;
+                active != Some(Side::Destination) || (leads_on && self.nodes_move())
+            }
             None => false,
         };
         if early && !self.monitor.by_hand {

@@ -35,7 +35,8 @@ fn the_search_finds_mistakes_of_the_manager() {
         Mutation::NeverEnd,
     ] {
         let mut model = model("automatic", 1, STATES_MAX);
-        model.start.push_str(&format!("mutate {mutation:?}\n"));
+        let mistake = format!("mutate {mutation:?}\n");
+        model.start.push_str(&mistake);
         let found = searched(&model);
         let expected = Mutation::ALL.iter().find(|(known, _)| *known == mutation);
         let (_, invariant) = expected.unwrap();
