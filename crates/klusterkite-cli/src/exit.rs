@@ -85,8 +85,8 @@ impl Exit {
                  KLUSTERKITE_PASSWORD_FILE, KLUSTERKITE_PASSWORD)?"
             }
             (Self::Unauthenticated, _) => "log in with `klusterkite login`",
-            // Whoever answers has said what is wrong.
-            (Self::Away, Some(Error::Refused { .. })) => return None,
+            // Whoever answers has said what is wrong, and who is not trusted is named with what to do.
+            (Self::Away, Some(Error::Refused { .. } | Error::Tls(_))) => return None,
             (Self::Away, Some(error)) if is_of_feed(error) => {
                 "is `--feed` (KLUSTERKITE_FEED) right, and does the feed run?"
             }

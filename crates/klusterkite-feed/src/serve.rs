@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use klusterkite_tls::Identity;
+use klusterkite_tls::{Identity, ServerStream};
 use klusterkite_wire::Problem;
 use klusterkite_wire::problem::PROBLEM_MEDIA_TYPE;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -131,14 +131,17 @@ impl Server {
         peer: SocketAddr,
         place: OwnedSemaphorePermit,
     ) {
-        match timeout(WAIT_MAX, acquire(&self.connections)).await {
-            Ok(permit) => {
-                drop(place);
-                self.converse(stream, peer, permit).await;
-            }
-            // Too slow to be told is as good as told.
-            Err(_) => drop(timeout(WAIT_MAX, send_away(stream)).await),
+        if let Ok(permit) = timeout(WAIT_MAX, acquire(&self.connections)).await {
+            drop(place);
+            return self.converse(stream, peer, permit).await;
         }
+        // A client with TLS understands nothing else.
+        let stream = match &self.identity {
+            Some(identity) => identity.accept(stream),
+            None => ServerStream::plain(stream),
+        };
+        // Too slow to be told is as good as told.
+        drop(timeout(WAIT_MAX, send_away(stream)).await);
     }
 
     /// Serves one connection to its end.
@@ -201,7 +204,7 @@ async fn accept_one(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 
 /// Answers whatever a connection asks that the feed is busy. The question is read first: a client
 /// that is still sending would see a broken connection instead of the answer.
-async fn send_away(mut stream: TcpStream) -> std::io::Result<()> {
+async fn send_away(mut stream: ServerStream) -> std::io::Result<()> {
     let mut question = vec![0; BUFFER_BYTES];
     let _ = stream.read(&mut question).await?;
     stream.write_all(too_many().as_bytes()).await?;

@@ -2,14 +2,19 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use klusterkite_store::Store;
+use klusterkite_tls::testing::{Authority, Ends};
+use klusterkite_tls::{Agents, Trust};
 use serde_json::Value;
 use tempfile::TempDir;
+use ureq::config::ConfigBuilder;
+use ureq::typestate::AgentScope;
 
 use crate::feed::Feed;
 use crate::harness::{DEADLINE, PASSWORD, seed};
@@ -20,6 +25,8 @@ struct Program {
     database: &'static str,
     listen: String,
     process: Option<Child>,
+    /// The authority of its certificate, if it speaks TLS.
+    ca: Option<PathBuf>,
 }
 
 impl Program {
@@ -36,6 +43,7 @@ impl Program {
             database,
             listen,
             process: None,
+            ca: None,
         };
         program.write(&format!(
             "KlusterKite.NodeManager {{ Listen = \"{}\", Database = \"{}\" }}",
@@ -85,9 +93,16 @@ impl Program {
     }
 
     fn get(&self, path: &str) -> Result<(u16, String), ureq::Error> {
-        let mut answer = agent()
-            .get(format!("http://{}{path}", self.listen))
-            .call()?;
+        let mut answer = match &self.ca {
+            Some(ca) => {
+                let url = format!("https://{}{path}", self.listen);
+                let agents = Agents::new(Trust::Authorities(vec![ca.clone()]), agent_settings);
+                agents.get(&url).unwrap().get(&url).call()?
+            }
+            None => agent()
+                .get(format!("http://{}{path}", self.listen))
+                .call()?,
+        };
         Ok((
             answer.status().as_u16(),
             answer.body_mut().read_to_string()?,
@@ -137,11 +152,13 @@ impl Drop for Mount {
 }
 
 fn agent() -> ureq::Agent {
+    agent_settings().build().new_agent()
+}
+
+fn agent_settings() -> ConfigBuilder<AgentScope> {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(DEADLINE))
-        .build()
-        .new_agent()
 }
 
 #[track_caller]
@@ -200,6 +217,18 @@ fn settings_that_cannot_be_used_are_named_and_end_with_2() {
             "NodeManager.MassFailurePart` is `2`",
         ),
         ("EvictAfter = soon".to_owned(), "NodeManager.EvictAfter"),
+        (
+            "Tls.Certificate = \"/a.pem\"".to_owned(),
+            "`Certificate` and `Key`",
+        ),
+        (
+            "Tls { Certificate = a.pem, Key = \"/a.key\" }".to_owned(),
+            "NodeManager.Tls.Certificate` is `a.pem`",
+        ),
+        (
+            "Tls.Ca = [ca.pem]".to_owned(),
+            "NodeManager.Tls.Ca` is `ca.pem`",
+        ),
         ("NodeId = me".to_owned(), "NodeManager.NodeId` is `me`"),
         (
             format!("{node}, Incarnation = one"),
@@ -231,6 +260,61 @@ fn settings_that_cannot_be_used_are_named_and_end_with_2() {
     argument.arg("--help");
     assert_ends(&argument.output().unwrap(), 2, &["no arguments"]);
     assert!(!database.exists());
+}
+
+#[test]
+fn a_manager_with_a_certificate_speaks_https_from_the_first_moment_and_tells_its_host_when_it_leads()
+ {
+    let mut program = Program::new();
+    let directory = program.directory.path();
+    let authority = Authority::new("ours");
+    program.ca = Some(authority.write(directory));
+    let files = authority.write_identity(directory, &["127.0.0.1"], Ends::Late);
+    let notify = directory.join("notify");
+    let host = UnixDatagram::bind(&notify).unwrap();
+    host.set_nonblocking(true).unwrap();
+    let tls = |certificate: &Path| {
+        format!(
+            "KlusterKite.NodeManager {{ Listen = \"{}\", Database = \"{}\"
+            Tls {{ Certificate = \"{}\", Key = \"{}\" }} }}",
+            program.listen,
+            program.database().display(),
+            certificate.display(),
+            files.key.display()
+        )
+    };
+    program.write(&tls(Path::new("/none/server.pem")));
+    let output = program.command().output().unwrap();
+    assert_ends(&output, 2, &["NodeManager.Tls", "/none/server.pem"]);
+
+    program.write(&tls(&files.certificate));
+    let log = fs::File::create(directory.join("log")).unwrap();
+    let mut command = program.command();
+    command.env("NOTIFY_SOCKET", &notify).stderr(log);
+    program.process = Some(command.spawn().unwrap());
+    program.wait_for("/readyz", 503);
+    let mut said = [0; 64];
+    assert!(host.recv(&mut said).is_err(), "nothing is ready yet");
+    let mut plain = agent()
+        .get(format!("http://{}/readyz", program.listen))
+        .call()
+        .unwrap();
+    assert_eq!(plain.status(), 400);
+    assert!(
+        plain
+            .body_mut()
+            .read_to_string()
+            .unwrap()
+            .contains("httpsRequired")
+    );
+
+    create(&program.database());
+    program.wait_for("/readyz", 200);
+    host.set_nonblocking(false).unwrap();
+    host.set_read_timeout(Some(DEADLINE)).unwrap();
+    let length = host.recv(&mut said).unwrap();
+    assert_eq!(&said[..length], b"READY=1");
+    assert_eq!(program.stop(), Some(0));
 }
 
 #[test]
