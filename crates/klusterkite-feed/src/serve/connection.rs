@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(30);
 /// the largest package.
 const QUIET_LOOKS_MAX: u32 = 4;
 
-/// What a client must take between two looks while something waits to be sent: a thirtieth of it
+/// What a client must take between two looks at both of which something waits to be sent: a thirtieth of it
 /// per second is slower than any link that a package would ever come through.
 const TAKEN_BYTES_MIN: u64 = 64 << 10;
 
@@ -91,7 +91,8 @@ pub(super) struct Connection {
     is_armed: bool,
     received: u64,
     sent: u64,
-    /// Whether something waited to be sent since the last look.
+    /// Whether something waits to be sent, and whether it did at the last look.
+    is_blocked: bool,
     was_blocked: bool,
     quiet_looks: u32,
 }
@@ -115,6 +116,7 @@ impl Connection {
             is_armed: false,
             received: 0,
             sent: 0,
+            is_blocked: false,
             was_blocked: false,
             quiet_looks: 0,
         }
@@ -128,7 +130,7 @@ impl Connection {
         }
         self.is_armed = true;
         while self.look.as_mut().poll(cx).is_ready() {
-            if self.was_blocked && self.sent < TAKEN_BYTES_MIN {
+            if self.was_blocked && self.is_blocked && self.sent < TAKEN_BYTES_MIN {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.quiet_looks = if self.received + self.sent == 0 {
@@ -139,7 +141,8 @@ impl Connection {
             if self.quiet_looks >= QUIET_LOOKS_MAX {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            (self.received, self.sent, self.was_blocked) = (0, 0, false);
+            (self.received, self.sent) = (0, 0);
+            self.was_blocked = self.is_blocked;
             self.look.as_mut().reset(Instant::now() + LOOK);
         }
         Ok(())
@@ -161,6 +164,7 @@ impl Connection {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                     Ok(count) => {
                         self.sent += count as u64;
+                        self.is_blocked = false;
                         return Poll::Ready(Ok(count));
                     }
                     failed => return Poll::Ready(failed),
@@ -171,7 +175,7 @@ impl Connection {
     }
 
     fn poll_blocked<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        self.was_blocked = true;
+        self.is_blocked = true;
         self.poll_look(cx)?;
         Poll::Pending
     }
@@ -232,6 +236,7 @@ impl AsyncWrite for Connection {
                 match written {
                     Poll::Ready(result) => {
                         self.sent += *result.as_ref().unwrap_or(&0) as u64;
+                        self.is_blocked = false;
                         Poll::Ready(result)
                     }
                     Poll::Pending => self.poll_blocked(cx),
