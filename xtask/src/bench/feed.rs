@@ -8,13 +8,14 @@ mod client;
 mod servers;
 
 use std::fs;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::figure::{Bar, Figure, Of, Samples};
 use crate::tools::{self, need, target};
-use client::{Pusher, Wrk};
+use client::Wrk;
 use servers::{Feed, Nginx, NugetServer, Server};
 
 /// Rounds of every figure; the sides take turns within each.
@@ -295,16 +296,16 @@ impl Sides {
             }
             let (mut ours, mut peer) = (Vec::new(), Vec::new());
             for round in 0..ROUNDS {
-                let pusher = Pusher {
-                    pushers: PUSHERS,
-                    count,
-                    package: &|client, number| {
+                let packages = (0..PUSHERS).map(|client| {
+                    let own = (0..count).map(|number| {
                         let id = format!("{name}.R{round}.C{client}.N{number}");
                         package(&id, "1.0.0", bytes)
-                    },
-                };
-                ours.push(pusher.rate(&self.feed)?);
-                peer.push(pusher.rate(&self.nuget)?);
+                    });
+                    own.collect::<Result<Vec<_>>>()
+                });
+                let packages = packages.collect::<Result<Vec<_>>>()?;
+                ours.push(client::push_all(&self.feed, &packages)?);
+                peer.push(client::push_all(&self.nuget, &packages)?);
             }
             figures.push(Figure {
                 name,
@@ -337,7 +338,21 @@ fn word(number: usize) -> &'static str {
     WORDS[number % WORDS.len()]
 }
 
-/// Makes a package with contents that do not compress.
+/// Contents of packages, which do not compress.
+static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| noise(LARGE_BYTES));
+
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state: u32 = 2_463_534_242;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()
+    });
+    words.take(bytes / 4).flatten().collect()
+}
+
+/// Makes a package that its metadata tells from all others.
 fn package(id: &str, version: &str, bytes: usize) -> Result<Vec<u8>> {
     let number: usize = id.bytes().map(usize::from).sum();
     let nuspec = klusterkite_nuget::Nuspec::new(
@@ -351,16 +366,7 @@ fn package(id: &str, version: &str, bytes: usize) -> Result<Vec<u8>> {
             word(id.trim_start_matches("Search.K").parse().unwrap_or(number))
         ),
     );
-    let mut state = id.bytes().fold(2_166_136_261_u32, |state, byte| {
-        (state ^ u32::from(byte)).wrapping_mul(16_777_619)
-    }) | 1;
-    let noise = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        state.to_le_bytes()
-    });
-    let contents: Vec<u8> = noise.take(bytes / 4).flatten().collect();
+    let contents = NOISE[..bytes].to_vec();
     Ok(klusterkite_nuget::PackageBuilder::new(nuspec)
         .file("content/noise.bin", contents, false)
         .to_bytes()?)

@@ -136,41 +136,26 @@ fn push_with(agent: &ureq::Agent, server: &dyn Server, package: &[u8]) -> Result
     Ok(())
 }
 
-/// Several clients that push at the same time.
-pub(super) struct Pusher<'a> {
-    pub(super) pushers: usize,
-    /// Packages of each.
-    pub(super) count: usize,
-    /// Makes a package from the client's number and its own.
-    pub(super) package: &'a (dyn Fn(usize, usize) -> Result<Vec<u8>> + Sync),
-}
-
-impl Pusher<'_> {
-    /// Pushes everything and returns packages per second.
-    pub(super) fn rate(&self, server: &dyn Server) -> Result<f64> {
-        let mut packages = Vec::new();
-        for client in 0..self.pushers {
-            let own = (0..self.count).map(|number| (self.package)(client, number));
-            packages.push(own.collect::<Result<Vec<_>>>()?);
-        }
-        let started = Instant::now();
-        thread::scope(|scope| {
-            let clients: Vec<_> = packages
-                .iter()
-                .map(|own| {
-                    scope.spawn(move || {
-                        let agent = agent();
-                        own.iter()
-                            .try_for_each(|package| push_with(&agent, server, package))
-                    })
+/// Pushes the packages of several clients at the same time; returns packages per second.
+pub(super) fn push_all(server: &dyn Server, packages: &[Vec<Vec<u8>>]) -> Result<f64> {
+    let started = Instant::now();
+    thread::scope(|scope| {
+        let clients: Vec<_> = packages
+            .iter()
+            .map(|own| {
+                scope.spawn(move || {
+                    let agent = agent();
+                    own.iter()
+                        .try_for_each(|package| push_with(&agent, server, package))
                 })
-                .collect();
-            clients
-                .into_iter()
-                .try_for_each(|client| client.join().expect("a client does not panic"))
-        })?;
-        Ok((self.pushers * self.count) as f64 / started.elapsed().as_secs_f64())
-    }
+            })
+            .collect();
+        clients
+            .into_iter()
+            .try_for_each(|client| client.join().expect("a client does not panic"))
+    })?;
+    let count: usize = packages.iter().map(Vec::len).sum();
+    Ok(count as f64 / started.elapsed().as_secs_f64())
 }
 
 /// Asks at a steady rate, whatever the answers take; returns the 99th percentile of the time from when a
