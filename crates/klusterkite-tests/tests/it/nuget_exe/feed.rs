@@ -56,7 +56,7 @@ impl Feed {
     fn start_in(directory: TempDir, settings: &str) -> Self {
         let path = directory.path();
         let text = format!(
-            "listen = \"127.0.0.1:0\", directory = data, addressFile = address
+            "listen = \"127.0.0.1:0\", directory = data, addressFile = address, accessLog = stderr
             keys = [
               {{ name = publisher, key = {PUBLISHER}, scopes = [read, push, unlist] }}
               {{ name = reader, key = {READER}, scopes = [read] }}
@@ -66,10 +66,7 @@ impl Feed {
         );
         fs::write(path.join("feed.hocon"), text).unwrap();
         let mut command = Command::new(programs().join("klusterkite-feed"));
-        command
-            .arg(path.join("feed.hocon"))
-            // Its log tells what nuget.exe asked for.
-            .env("RUST_LOG", "klusterkite_feed=debug");
+        command.arg(path.join("feed.hocon"));
         let mut program = Program::start("feed", path, &mut command).unwrap();
         let mut address = None;
         let is_up = wait_until(START_TIMEOUT, || {
@@ -105,7 +102,7 @@ impl Feed {
         self.directory.path().join(name)
     }
 
-    /// What the feed logged so far.
+    /// What the feed logged so far, requests included.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("feed.log")).unwrap()
     }
