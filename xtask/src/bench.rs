@@ -1,6 +1,7 @@
 //! Measures. Each figure is printed as one line of JSON with `--json`; a missed bar ends the command with an error.
 
 mod check;
+mod decision;
 mod feed;
 mod fetch;
 mod figure;
@@ -32,8 +33,9 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
         Some("fetch") => fetch::fetch(as_json)?,
         Some("feed") => feed::feed(as_json)?,
         Some("check") => check::check(as_json)?,
+        Some("decision") => decision::decision(as_json)?,
         Some("nodes") => nodes::nodes(as_json)?,
-        _ => bail!("say what to measure: launcher, hocon, check, fetch, feed, nodes"),
+        _ => bail!("say what to measure: launcher, hocon, check, decision, fetch, feed, nodes"),
     }
     Ok(ExitCode::SUCCESS)
 }

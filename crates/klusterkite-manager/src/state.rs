@@ -505,6 +505,8 @@ impl<'a> Draft<'a> {
         self.remember(|volatile| {
             volatile.progress.clear();
             volatile.told_paused.clear();
+            // It was allowed for floors that do not hold any more; the next plan says it anew.
+            volatile.surge.clear();
         });
     }
 

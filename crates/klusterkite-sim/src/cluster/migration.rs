@@ -200,7 +200,9 @@ impl Cluster {
         let Some(migration) = self.store.migration.clone() else {
             return;
         };
-        let resources = self.migration_state();
+        // Nothing is compared that is not looked at: most histories are manual or wait for somebody.
+        let runs = migration.automatic && migration.phase == Phase::Ready;
+        let resources = runs.then(|| self.migration_state()).flatten();
         let decided = drive(migration.course(), resources.as_ref(), self.context());
         let decided = match &resources {
             Some(resources) => self.mutate_drive(decided, resources, &migration),
@@ -364,6 +366,7 @@ impl Cluster {
         if let Some(leader) = &mut self.leader {
             leader.progress.clear();
             leader.told_paused.clear();
+            leader.surge.clear();
         }
     }
 
