@@ -1,5 +1,6 @@
 //! What the feed says, in the form that the resolution needs.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub(super) struct Reference {
     /// The id's number in the [`Catalog`].
     pub(super) number: usize,
     pub(super) range: VersionRange,
+    /// What it gets, once that is known: every walk asks for it.
+    choice: OnceCell<Choice>,
 }
 
 /// What a package of one version needs under the project's framework.
@@ -110,7 +113,12 @@ impl<'a, F: PackageFeed> Catalog<'a, F> {
         if number == next {
             self.packages.push(Package::default());
         }
-        Reference { id, number, range }
+        Reference {
+            id,
+            number,
+            range,
+            choice: OnceCell::new(),
+        }
     }
 
     /// Chooses the version that a reference asks for.
@@ -119,7 +127,21 @@ impl<'a, F: PackageFeed> Catalog<'a, F> {
     /// version is withdrawn. A floating range asks for what is current: it takes unlisted
     /// versions only if nothing else fits.
     pub(super) fn choose(&mut self, reference: &Reference) -> Choice {
-        let Reference { id, number, range } = reference;
+        if let Some(known) = reference.choice.get() {
+            return known.clone();
+        }
+        let choice = self.look_up(reference);
+        if !matches!(choice, Choice::NotFetched) {
+            // It was not set a line above.
+            let _ = reference.choice.set(choice.clone());
+        }
+        choice
+    }
+
+    fn look_up(&mut self, reference: &Reference) -> Choice {
+        let Reference {
+            id, number, range, ..
+        } = reference;
         let known = &mut self.packages[*number].versions;
         let found = match known.get_or_insert_with(|| self.feed.versions(id)) {
             Lookup::Found(found) if !found.is_empty() => found,

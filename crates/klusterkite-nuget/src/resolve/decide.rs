@@ -58,7 +58,8 @@ pub(super) fn decide<F: PackageFeed>(
             is_first = false;
         }
         let asked = asked_versions(&walk, &decisions);
-        if asked.is_empty() {
+        // Where everybody asks for one version, deciding for it would change nothing.
+        if asked.values().all(|versions| versions.len() == 1) {
             if !force_vanished(&walk, &mut decisions) {
                 return Ok(walk);
             }
