@@ -97,8 +97,8 @@ impl Manager {
         Self(client)
     }
 
-    /// Makes a Draft of the first configuration with all packages and a template for each of the first ones, which
-    /// need 300 to 1,000 packages each.
+    /// Makes a Draft of the first configuration with all packages: one template needs all of them, the others some
+    /// 40 to 150 each.
     fn draft(&self, packages: &[(PackageId, Version)]) -> Value {
         let first = self
             .0
@@ -111,7 +111,11 @@ impl Manager {
         }
         let templates = settings["nodeTemplates"].as_array_mut().unwrap();
         templates.retain(|template| template["code"] == "clusterManager");
-        for (number, (id, _)) in packages.iter().enumerate().take(TEMPLATES - 1) {
+        let required = packages
+            .iter()
+            .take(1)
+            .chain(packages.iter().skip(121).step_by(13));
+        for (number, (id, _)) in required.enumerate().take(TEMPLATES - 1) {
             templates.push(json!({
                 "code": format!("bench{number}"), "containerTypes": ["worker"], "minimumRequiredInstances": 1,
                 "configuration": format!("Bench.Own {{ number = {number}, data = ${{KLUSTERKITE_DATA}} }}"),
