@@ -57,7 +57,11 @@ pub fn rollout(input: &RolloutInput<'_>) -> RolloutPlan {
         draft.wait_for_all(input.holds);
     }
     orders::explain(&mut draft);
-    draft.finish()
+    let plan = draft.finish();
+    RolloutPlan {
+        obsolete: facts.obsolete,
+        ..plan
+    }
 }
 
 /// Plans everything that must not happen while something is wrong with the cluster as a whole.

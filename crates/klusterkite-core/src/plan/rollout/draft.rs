@@ -140,6 +140,22 @@ impl<'a> Draft<'a> {
         wait.nodes += u32::from(node.is_some());
     }
 
+    /// Writes down what several nodes of a template wait for.
+    pub(super) fn wait_for_nodes(
+        &mut self,
+        code: ReasonCode,
+        template: &TemplateCode,
+        (first, nodes): (&Node, u32),
+        message: String,
+    ) {
+        let wait = self.waits.entry((template.clone(), code)).or_insert(Wait {
+            message,
+            first_node: Some(first.id.clone()),
+            nodes: 0,
+        });
+        wait.nodes += nodes;
+    }
+
     pub(super) fn forget_wait(&mut self, code: ReasonCode, template: &TemplateCode) {
         self.waits.remove(&(template.clone(), code));
     }
@@ -160,7 +176,7 @@ impl<'a> Draft<'a> {
         RolloutPlan {
             acts: self.acts,
             surge: self.surge,
-            obsolete: self.facts.obsolete.clone(),
+            obsolete: BTreeMap::new(),
             waiting,
         }
     }

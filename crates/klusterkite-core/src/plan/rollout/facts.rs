@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use klusterkite_wire::{NodeId, TemplateCode};
+use klusterkite_wire::{ConfigurationId, NodeId, Runtime, TemplateCode};
 
 use super::orders::{self, ClosedOrder};
 use super::settled;
@@ -16,9 +16,16 @@ use crate::release::{Batch, NodeTemplate, Rollout};
 pub(super) struct Facts<'a> {
     pub(super) input: &'a RolloutInput<'a>,
     pub(super) obsolete: BTreeMap<NodeId, RestartReason>,
+    /// Whether nodes of a kind are obsolete: there are few kinds, and a plan asks of every node again and again.
+    kinds: BTreeMap<Kind<'a>, Option<RestartReason>>,
+    /// How many nodes hold each template.
+    holders: BTreeMap<&'a TemplateCode, u32>,
     pub(super) closed: Vec<ClosedOrder>,
     pub(super) templates: BTreeMap<&'a TemplateCode, TemplateFacts<'a>>,
 }
+
+/// What decides whether a node is obsolete.
+type Kind<'a> = (ConfigurationId, &'a TemplateCode, &'a Runtime);
 
 /// One template with its nodes.
 pub(super) struct TemplateFacts<'a> {
@@ -56,19 +63,26 @@ const UNKNOWN_ROLLOUT: Rollout = Rollout {
 impl<'a> Facts<'a> {
     pub(super) fn new(input: &'a RolloutInput<'a>) -> Self {
         let mut obsolete = BTreeMap::new();
+        let mut kinds: BTreeMap<Kind<'a>, Option<RestartReason>> = BTreeMap::new();
         for node in input.nodes {
-            let of_node = (&node.template, node.configuration_id, &node.runtime);
-            if let Some(reason) = settled::obsolete(input.active, input.releases, of_node) {
-                obsolete.insert(node.id.clone(), reason);
+            let reason = kinds.entry(kind(node)).or_insert_with(|| {
+                let of_node = (&node.template, node.configuration_id, &node.runtime);
+                settled::obsolete(input.active, input.releases, of_node)
+            });
+            if let Some(reason) = reason {
+                obsolete.insert(node.id.clone(), reason.clone());
             }
         }
         let mut facts = Self {
             input,
             obsolete,
+            kinds,
+            holders: BTreeMap::new(),
             closed: Vec::new(),
             templates: BTreeMap::new(),
         };
         facts.closed = orders::closed(&facts);
+        facts.holders = facts.count_holders();
         facts.templates = facts.collect_templates();
         facts
     }
@@ -122,17 +136,30 @@ impl<'a> Facts<'a> {
 
     /// Tells whether the node holds a slot of the template: it is one and stays one, or it becomes one.
     pub(super) fn holds(&self, node: &'a Node, code: &TemplateCode) -> bool {
+        self.slot(node) == Some(code)
+    }
+
+    /// Returns the template whose slot the node holds.
+    fn slot(&self, node: &'a Node) -> Option<&'a TemplateCode> {
         match self.open_order(node) {
-            Some(order) if self.is_leaving(node) => order
-                .target
-                .as_ref()
-                .is_some_and(|target| target.template == *code),
-            _ => node.template == *code,
+            Some(order) if self.is_leaving(node) => {
+                order.target.as_ref().map(|target| &target.template)
+            }
+            _ => Some(&node.template),
         }
     }
 
+    fn count_holders(&self) -> BTreeMap<&'a TemplateCode, u32> {
+        let mut holders = BTreeMap::new();
+        for code in self.input.nodes.iter().filter_map(|node| self.slot(node)) {
+            *holders.entry(code).or_default() += 1;
+        }
+        holders
+    }
+
     pub(super) fn is_obsolete(&self, node: &Node) -> bool {
-        self.obsolete.contains_key(&node.id)
+        // Asked for every node and more than once: the kinds are few, the nodes are not.
+        self.kinds.get(&kind(node)).is_some_and(Option::is_some)
     }
 
     /// Tells whether the node hears an order and has none yet.
@@ -232,7 +259,7 @@ impl<'a> Facts<'a> {
                 self.open_order(node).is_some() || (is_updated && self.is_unproven(node))
             }),
             batch: rollout.batch.size(nodes.len() as u32),
-            holders: self.holders(code),
+            holders: self.holders.get(code).copied().unwrap_or(0),
             nodes,
         }
     }
@@ -245,14 +272,6 @@ impl<'a> Facts<'a> {
             .filter_map(|release| release.node_templates.get(code));
         minimums.map(|template| template.minimum).max().unwrap_or(0)
     }
-
-    fn holders(&self, code: &TemplateCode) -> u32 {
-        self.input
-            .nodes
-            .iter()
-            .filter(|node| self.holds(node, code))
-            .count() as u32
-    }
 }
 
 impl<'a> TemplateFacts<'a> {
@@ -262,4 +281,8 @@ impl<'a> TemplateFacts<'a> {
             .iter()
             .any(|node| facts.is_obsolete(node) || facts.open_order(node).is_some())
     }
+}
+
+fn kind(node: &Node) -> Kind<'_> {
+    (node.configuration_id, &node.template, &node.runtime)
 }

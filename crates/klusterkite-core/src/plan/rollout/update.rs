@@ -105,6 +105,7 @@ fn fetch_ahead<'a>(draft: &mut Draft<'a>, template: &TemplateFacts<'a>, queue: &
     let ahead = template.batch.saturating_mul(PREFETCH_BATCHES) as usize;
     let mut fetching = 0;
     let mut index = 0;
+    let mut later: Vec<&'a Node> = Vec::new();
     queue.retain(|node| {
         index += 1;
         let Some(target) = facts
@@ -117,19 +118,17 @@ fn fetch_ahead<'a>(draft: &mut Draft<'a>, template: &TemplateFacts<'a>, queue: &
             fetching += 1;
             draft.prefetch(node, target);
         } else {
-            let message = format!(
-                "nodes of `{}` fetch packages before they are replaced, {ahead} ahead",
-                node.template
-            );
-            draft.wait(
-                ReasonCode::BatchInFlight,
-                &node.template,
-                Some(node),
-                message,
-            );
+            later.push(*node);
         }
         false
     });
+    if let Some(first) = later.first() {
+        let code = template.code;
+        let message =
+            format!("nodes of `{code}` fetch packages before they are replaced, {ahead} ahead");
+        let nodes = later.len() as u32;
+        draft.wait_for_nodes(ReasonCode::BatchInFlight, code, (first, nodes), message);
+    }
 }
 
 /// Tells whether nodes of the template are becoming something else; those come first.
