@@ -4,7 +4,7 @@ use klusterkite_core::plan::assignment::{Answer, Ask, Taken, WaitCode, assign_be
 use klusterkite_core::plan::rollout::{NodeStatus, Running, speaks_against};
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::Change;
-use klusterkite_store::rows::{ClientRow, NodeRow, NodeRun};
+use klusterkite_store::rows::{ClientRow, NodeRow, NodeRun, OrderRow, OrderState};
 use klusterkite_wire::start::{ProgressReport, StartConfiguration, StartRequest};
 use klusterkite_wire::{Incarnation, NodeId, Secret};
 
@@ -112,8 +112,15 @@ fn new_node_failed(draft: &mut Draft<'_>, request: &StartRequest) {
     }
 }
 
-/// A launcher that asks has no node any more: what ran before is over, also when nothing follows it.
+/// A launcher that asks has no node any more: what ran before is over, also when nothing follows it, and so
+/// is the order that told it what to become.
 fn ran_before(draft: &mut Draft<'_>, request: &StartRequest) {
+    let stop = draft.state.orders.stop_of(&request.node_id);
+    let stop = stop.filter(|stop| stop.order.incarnation < request.incarnation);
+    if let Some(order) = stop.map(|stop| stop.order.clone()) {
+        let state = OrderState::Done;
+        draft.put(Change::OrderPut(OrderRow { state, ..order }));
+    }
     let Some(node) = draft.state.nodes.get(&request.node_id) else {
         return;
     };

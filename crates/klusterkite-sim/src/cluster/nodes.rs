@@ -125,8 +125,14 @@ impl Cluster {
         }
     }
 
-    /// A launcher that asks has no node any more, also when nothing follows what ran before.
+    /// A launcher that asks has no node any more, also when nothing follows what ran before; nor has the order
+    /// that told it what to become.
     fn ran_before(&mut self, id: &NodeId, incarnation: Incarnation) {
+        let stop = self.store.stop_of(id).map(|(order, _, _)| order);
+        let stop = stop.filter(|order| order.incarnation < incarnation);
+        if let Some(order) = stop.map(|order| order.id) {
+            self.store.order_end(order, true);
+        }
         let Some(node) = self.store.nodes.get_mut(id) else {
             return;
         };
