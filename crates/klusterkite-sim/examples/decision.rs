@@ -8,7 +8,7 @@ use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
-use klusterkite_core::plan::assignment::{Ask, Occupancy, Occupant, assign_beside};
+use klusterkite_core::plan::assignment::{Ask, Occupancy, Occupant, assign};
 use klusterkite_core::plan::migration::{MigrationContext, MigrationState, next};
 use klusterkite_core::plan::resources::{Side, TemplateReading};
 use klusterkite_core::plan::rollout::{Node, NodeStatus, RolloutInput, Running, rollout, short};
@@ -122,7 +122,7 @@ fn questions(release: &Release, nodes: &[Node]) -> Result<f64, Box<dyn Error>> {
     let start = Instant::now();
     for _ in 0..QUESTIONS {
         let taken = occupancy.beside(black_box(&ask.node_id));
-        black_box(assign_beside(release, &ask, &taken));
+        black_box(assign(release, &ask, &taken));
     }
     Ok(QUESTIONS as f64 / start.elapsed().as_secs_f64())
 }

@@ -12,7 +12,6 @@
 mod choose;
 mod occupancy;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -44,59 +43,6 @@ pub struct Ask {
     pub cordoned: bool,
     /// A random number; decides among equals when the configuration asks for chance.
     pub draw: u64,
-}
-
-/// What is taken already.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Template of every node id that counts: leased, unreachable or unconfirmed until evicted, or with an
-    /// open assignment. One entry per node id, so asking again never counts twice (B33, B40).
-    pub holders: BTreeMap<NodeId, TemplateCode>,
-    /// Slots that are kept: for a node that was stopped for an update, and for the last holder of a
-    /// persistent template as long as it is waited for.
-    pub reserved: BTreeMap<NodeId, TemplateCode>,
-    /// Number of nodes up to which an update wants these templates filled
-    /// ([`RolloutPlan::surge`](super::rollout::RolloutPlan)).
-    pub surge: BTreeMap<TemplateCode, u32>,
-    /// True while a migration runs.
-    pub migrating: bool,
-}
-
-impl Held {
-    /// Collects what counts when a template is chosen for `asking`; `surge` and `migrating` are not about nodes.
-    ///
-    /// A node that was told to become something counts there, also while nothing of it runs. Its slot is kept
-    /// for its own node id, as is that of the last holder of a persistent template.
-    pub fn new<'a>(asking: &NodeId, occupants: impl Iterator<Item = Occupant<'a>>) -> Self {
-        let mut held = Self::default();
-        for occupant in occupants {
-            let id = occupant.id;
-            if let Some(template) = occupant.kept() {
-                held.reserved.insert(id.clone(), template.clone());
-            }
-            if let Some(template) = occupant.held().filter(|_| id != asking) {
-                held.holders.insert(id.clone(), template.clone());
-            }
-        }
-        held
-    }
-
-    /// Counts what others than `asking` hold, each node id once.
-    fn taken(&self, asking: &NodeId) -> Taken {
-        let ids: BTreeSet<&NodeId> = self.holders.keys().chain(self.reserved.keys()).collect();
-        let mut counts = BTreeMap::new();
-        for id in ids.into_iter().filter(|id| *id != asking) {
-            if let Some(template) = self.holders.get(id).or_else(|| self.reserved.get(id)) {
-                *counts.entry(template.clone()).or_default() += 1;
-            }
-        }
-        Taken {
-            counts,
-            kept: self.reserved.get(asking).cloned(),
-            surge: self.surge.clone(),
-            migrating: self.migrating,
-        }
-    }
 }
 
 /// What a container becomes.
@@ -203,13 +149,8 @@ pub struct Candidate {
     pub priority: f64,
 }
 
-/// Decides what the container that asks becomes, from the nodes one by one.
-pub fn assign(release: &Release, ask: &Ask, held: &Held) -> Answer {
-    assign_beside(release, ask, &held.taken(&ask.node_id))
-}
-
-/// Decides what the container that asks becomes, from counts; it costs nothing per node.
-pub fn assign_beside(release: &Release, ask: &Ask, taken: &Taken) -> Answer {
+/// Decides what the container that asks becomes; it costs nothing per node.
+pub fn assign(release: &Release, ask: &Ask, taken: &Taken) -> Answer {
     let candidates = candidates(release, ask, taken);
     if ask.cordoned {
         let sentence =

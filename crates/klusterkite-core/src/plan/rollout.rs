@@ -257,7 +257,7 @@ pub struct RolloutPlan {
     /// Acts in the order in which they are to be carried out.
     pub acts: Vec<Act>,
     /// Number of nodes up to which these templates are to be filled first, so that their update can go on;
-    /// goes into [`Held::surge`](super::assignment::Held::surge).
+    /// goes into [`Taken::surge`](super::assignment::Taken::surge).
     pub surge: BTreeMap<TemplateCode, u32>,
     /// Nodes that need a restart, and why.
     pub obsolete: BTreeMap<NodeId, RestartReason>,

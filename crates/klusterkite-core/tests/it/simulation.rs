@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use klusterkite_core::plan::assignment::{Answer, Ask, Held, assign};
+use klusterkite_core::plan::assignment::{Answer, Ask, Occupancy, Occupant, Taken, assign};
 use klusterkite_core::plan::rollout::{
     Act, Node, NodeStatus, RolloutPlan, StopReason, Target, WaitingContainer,
 };
@@ -99,15 +99,16 @@ impl World {
 
     fn answer_containers(&mut self, surge: &BTreeMap<TemplateCode, u32>) {
         for container in std::mem::take(&mut self.waiting) {
-            let held = Held {
-                holders: self
-                    .nodes
-                    .iter()
-                    .map(|node| (node.id.clone(), holds(node).clone()))
-                    .collect(),
+            let occupants = self.nodes.iter().map(|node| Occupant {
+                id: &node.id,
+                runs: Some(holds(node)),
+                becomes: None,
+                keeps: None,
+            });
+            let taken = Taken {
                 surge: surge.clone(),
                 migrating: true,
-                ..Held::default()
+                ..Occupancy::new(occupants).beside(&container.node_id)
             };
             let ask = Ask {
                 node_id: container.node_id.clone(),
@@ -116,7 +117,7 @@ impl World {
                 cordoned: false,
                 draw: self.now.0,
             };
-            match assign(&self.releases[&self.active], &ask, &held) {
+            match assign(&self.releases[&self.active], &ask, &taken) {
                 Answer::Wait { .. } => self.waiting.push(container),
                 Answer::Start { template, .. } => {
                     let target = Target {

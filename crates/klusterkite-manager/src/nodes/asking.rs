@@ -1,6 +1,6 @@
 //! Launchers that ask what they should be.
 
-use klusterkite_core::plan::assignment::{Answer, Ask, Taken, WaitCode, assign_beside};
+use klusterkite_core::plan::assignment::{Answer, Ask, Taken, WaitCode, assign};
 use klusterkite_core::plan::rollout::{NodeStatus, Running, speaks_against};
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::Change;
@@ -166,7 +166,7 @@ fn start(
         migrating: state.migration.is_some(),
         ..state.occupancy.beside(&request.node_id)
     };
-    let (template, why) = match assign_beside(release, &ask, &taken) {
+    let (template, why) = match assign(release, &ask, &taken) {
         Answer::Start { template, why } => (template, why),
         Answer::Wait {
             code,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use klusterkite_core::plan::assignment::{Answer, Ask, Held, Occupant, WaitCode, assign};
+use klusterkite_core::plan::assignment::{
+    Answer, Ask, Occupancy, Occupant, Taken, WaitCode, assign,
+};
 use klusterkite_core::plan::rollout::{NodeStatus, RequestKind, Running, Target, speaks_against};
 use klusterkite_wire::{Incarnation, NodeId, OrderId, TemplateCode};
 
@@ -43,8 +45,8 @@ impl Cluster {
                 || drains.is_some_and(|request| request.kind == RequestKind::Drain),
             draw: self.now.0 ^ incarnation.0,
         };
-        let held = self.held(&id);
-        let answer = self.mutate_answer(release, assign(release, &ask, &held), &ask);
+        let taken = self.taken(&id);
+        let answer = self.mutate_answer(release, assign(release, &ask, &taken), &ask);
         match answer {
             Answer::Start { template, why } => {
                 self.check_assignment(&template, &id);
@@ -149,7 +151,7 @@ impl Cluster {
     }
 
     /// Collects what counts when a template is chosen for `asking`.
-    fn held(&self, asking: &NodeId) -> Held {
+    fn taken(&self, asking: &NodeId) -> Taken {
         let occupants = self.store.nodes.iter().map(|(id, node)| {
             let run = node.run.as_ref();
             let incarnation = run.map_or(node.incarnation, |run| run.incarnation);
@@ -163,10 +165,10 @@ impl Cluster {
             }
         });
         let surge = self.leader.as_ref().map(|leader| leader.surge.clone());
-        Held {
+        Taken {
             surge: surge.unwrap_or_default(),
             migrating: self.store.migration.is_some(),
-            ..Held::new(asking, occupants)
+            ..Occupancy::new(occupants).beside(asking)
         }
     }
 

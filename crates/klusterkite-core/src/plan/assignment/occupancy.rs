@@ -19,12 +19,12 @@ pub struct Occupant<'a> {
 
 impl<'a> Occupant<'a> {
     /// Returns the template that the node id counts for: what it was told to become, also while nothing of it runs.
-    pub(super) fn held(&self) -> Option<&'a TemplateCode> {
+    fn held(&self) -> Option<&'a TemplateCode> {
         self.becomes.or(self.runs)
     }
 
     /// Returns the template whose slot is kept for the node id.
-    pub(super) fn kept(&self) -> Option<&'a TemplateCode> {
+    fn kept(&self) -> Option<&'a TemplateCode> {
         self.becomes.or(self.keeps)
     }
 }
@@ -32,9 +32,11 @@ impl<'a> Occupant<'a> {
 /// What others than the container that asks have taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// Slots that others hold or that are kept for them, each node id once (B33, B40).
+    /// Slots that others hold (leased, unreachable or unconfirmed until evicted, or with an open assignment) or that
+    /// are kept for them; each node id counts once, so asking again never counts twice (B33, B40).
     pub counts: BTreeMap<TemplateCode, u32>,
-    /// The slot that is kept for the container that asks.
+    /// The slot that is kept for the container that asks: it was stopped for an update, or had a persistent template
+    /// last.
     pub kept: Option<TemplateCode>,
     /// Number of nodes up to which an update wants these templates filled
     /// ([`RolloutPlan::surge`](super::super::rollout::RolloutPlan)).
@@ -117,7 +119,6 @@ fn take_one(counts: &mut BTreeMap<TemplateCode, u32>, template: &TemplateCode) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Held;
     use super::*;
     use crate::draw::Draw;
 
@@ -146,8 +147,27 @@ mod tests {
                     .map(|(id, state)| occupant(id, *state, &templates))
             };
             assert_eq!(occupancy, Occupancy::new(all()));
-            assert_eq!(occupancy.beside(&id), Held::new(&id, all()).taken(&id));
+            assert_eq!(occupancy.beside(&id), counted(&id, all()));
         }
+    }
+
+    /// Counts one node after another, as the rule is said: what it becomes, else what it runs, else what is kept.
+    fn counted<'a>(asking: &NodeId, all: impl Iterator<Item = Occupant<'a>>) -> Taken {
+        let mut taken = Taken::default();
+        for occupant in all {
+            let Occupant {
+                runs,
+                becomes,
+                keeps,
+                ..
+            } = occupant;
+            if occupant.id == asking {
+                taken.kept = becomes.or(keeps).cloned();
+            } else if let Some(template) = becomes.or(runs).or(keeps) {
+                *taken.counts.entry(template.clone()).or_default() += 1;
+            }
+        }
+        taken
     }
 
     fn occupant<'a>(

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use klusterkite_wire::ConfigurationId;
 use serde_json::{Value, json};
 
@@ -39,6 +41,33 @@ fn ask(number: u8) -> Ask {
         cordoned: false,
         draw: 0,
     }
+}
+
+/// Who has what, node by node.
+#[derive(Default)]
+struct Held {
+    holders: BTreeMap<NodeId, TemplateCode>,
+    reserved: BTreeMap<NodeId, TemplateCode>,
+    surge: BTreeMap<TemplateCode, u32>,
+    migrating: bool,
+}
+
+/// Decides beside what others than the container that asks have.
+fn assign(release: &Release, ask: &Ask, held: &Held) -> Answer {
+    // A node id in both is set twice to the same.
+    let ids = held.holders.keys().chain(held.reserved.keys());
+    let occupants = ids.map(|id| Occupant {
+        id,
+        runs: held.holders.get(id),
+        becomes: None,
+        keeps: held.reserved.get(id),
+    });
+    let taken = Taken {
+        surge: held.surge.clone(),
+        migrating: held.migrating,
+        ..Occupancy::new(occupants).beside(&ask.node_id)
+    };
+    super::assign(release, ask, &taken)
 }
 
 /// Node ids 100, 101, … hold the listed templates.
