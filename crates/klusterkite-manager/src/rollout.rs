@@ -8,7 +8,7 @@ mod facts;
 mod leases;
 mod sweep;
 
-pub(crate) use facts::{node, shown_status};
+pub(crate) use facts::{node, shown_status, waiting};
 
 use std::time::{Duration, Instant};
 

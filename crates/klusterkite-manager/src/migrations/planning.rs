@@ -93,16 +93,7 @@ fn observed(state: &State) -> (Vec<Node>, Vec<WaitingContainer>) {
         .nodes
         .values()
         .filter_map(|row| crate::rollout::node(state, row));
-    let waiting = state
-        .volatile
-        .waiting
-        .iter()
-        .map(|(id, waiting)| WaitingContainer {
-            node_id: id.clone(),
-            container_type: waiting.container_type.clone(),
-            runtime: waiting.runtime.clone(),
-        });
-    (nodes.collect(), waiting.collect())
+    (nodes.collect(), crate::rollout::waiting(state))
 }
 
 /// Makes an id of everything that the plan was made from: another id means another plan.

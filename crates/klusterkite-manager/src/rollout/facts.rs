@@ -49,15 +49,6 @@ impl Facts {
                 },
             )
         });
-        let waiting = state
-            .volatile
-            .waiting
-            .iter()
-            .map(|(id, waiting)| WaitingContainer {
-                node_id: id.clone(),
-                container_type: waiting.container_type.clone(),
-                runtime: waiting.runtime.clone(),
-            });
         let gates = state.gates.values().map(|row| {
             (
                 row.template.clone(),
@@ -70,7 +61,7 @@ impl Facts {
         Self {
             nodes,
             requests: requests.collect(),
-            waiting: waiting.collect(),
+            waiting: waiting(state),
             gates: gates.collect(),
             holds: holds(state, now, mass_failure_part),
             deadlines: state.volatile.progress.clone(),
@@ -133,6 +124,17 @@ pub(super) fn holds(state: &State, now: Timestamp, mass_failure_part: f64) -> Ve
         mass_failure_part,
     };
     leases::holds(&census, now)
+}
+
+/// Returns the containers that wait, as the planner sees them.
+pub(crate) fn waiting(state: &State) -> Vec<WaitingContainer> {
+    let waiting = state.volatile.waiting.iter();
+    let seen = waiting.map(|(id, waiting)| WaitingContainer {
+        node_id: id.clone(),
+        container_type: waiting.container_type.clone(),
+        runtime: waiting.runtime.clone(),
+    });
+    seen.collect()
 }
 
 /// Returns a node as the planner sees it.
