@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use klusterkite_nuget::v3::{
-    CatalogEntry, FACTS_TYPE, FlatVersions, RegistrationIndex, RegistrationPage, SearchAnswer,
-    ServiceIndex,
+    CatalogEntry, FACTS_TYPE, FlatVersions, REGISTRATION_TYPES, RegistrationIndex,
+    RegistrationPage, SEARCH_TYPES, SearchAnswer, ServiceIndex,
 };
 use klusterkite_nuget::{PackageId, Version};
 use serde::Serialize;
@@ -34,25 +34,6 @@ const DOCUMENT_TIME: Duration = Duration::from_secs(20);
 
 /// Most pages of a registration that are fetched: 64 versions each, far above any private package.
 const REGISTRATION_PAGES_MAX: usize = 200;
-
-/// Kinds of search resource, best first; older feeds know only the later names.
-const SEARCH: &[&str] = &[
-    "SearchQueryService/3.5.0",
-    "SearchQueryService/3.4.0",
-    "SearchQueryService/3.0.0-rc",
-    "SearchQueryService/3.0.0-beta",
-    "SearchQueryService",
-];
-
-/// Kinds of registration resource that show all versions, best first.
-const REGISTRATIONS: &[&str] = &[
-    "RegistrationsBaseUrl/3.6.0",
-    "RegistrationsBaseUrl/Versioned",
-    "RegistrationsBaseUrl/3.4.0",
-    "RegistrationsBaseUrl/3.0.0-rc",
-    "RegistrationsBaseUrl/3.0.0-beta",
-    "RegistrationsBaseUrl",
-];
 
 /// Path of the service index on our own feed; what the protocol does not know stands beside it.
 const SERVICE_INDEX_PATH: &str = "/v3/index.json";
@@ -153,7 +134,7 @@ impl FeedClient {
 
     /// Lists all versions of a package with their metadata, lowest first; none when the feed does not know it.
     pub fn entries(&self, id: &PackageId) -> Result<Vec<CatalogEntry>, Error> {
-        let base = self.resource(REGISTRATIONS)?;
+        let base = self.resource(REGISTRATION_TYPES)?;
         let url = format!("{base}/{}/index.json", id.lower());
         let Some(index) = self.read_if_there::<RegistrationIndex>(&url, "a registration index")?
         else {
@@ -189,7 +170,7 @@ impl FeedClient {
 
     /// Searches the listed packages; an empty text finds all of them.
     pub fn search(&self, text: &str, skip: u32, take: u32) -> Result<SearchAnswer, Error> {
-        let base = self.resource(SEARCH)?;
+        let base = self.resource(SEARCH_TYPES)?;
         let text = encoded(text);
         let url =
             format!("{base}?q={text}&skip={skip}&take={take}&prerelease=true&semVerLevel=2.0.0");

@@ -13,6 +13,25 @@ pub const FACTS_TYPE: &str = "KlusterKitePackageFacts/1.0.0";
 /// The `@type` of the resource that answers a posted [`FactsQuery`] with a [`FactsAnswer`].
 pub const FACTS_OF_MANY_TYPE: &str = "KlusterKitePackageFactsOfMany/1.0.0";
 
+/// Types of search resources, best first; older feeds know only the later ones.
+pub const SEARCH_TYPES: &[&str] = &[
+    "SearchQueryService/3.5.0",
+    "SearchQueryService/3.4.0",
+    "SearchQueryService/3.0.0-rc",
+    "SearchQueryService/3.0.0-beta",
+    "SearchQueryService",
+];
+
+/// Types of registration resources, those that show all versions first.
+pub const REGISTRATION_TYPES: &[&str] = &[
+    "RegistrationsBaseUrl/3.6.0",
+    "RegistrationsBaseUrl/Versioned",
+    "RegistrationsBaseUrl/3.4.0",
+    "RegistrationsBaseUrl/3.0.0-rc",
+    "RegistrationsBaseUrl/3.0.0-beta",
+    "RegistrationsBaseUrl",
+];
+
 /// How many packages one [`FactsQuery`] may name: a query then stays below 256 KiB.
 pub const FACTS_QUERY_MAX: usize = 1000;
 

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::MultiGzDecoder;
 use klusterkite_nuget::v3::{
-    CatalogEntry, FACTS_TYPE, FlatVersions, PackageFacts, RegistrationItem, SearchAnswer,
-    ServiceIndex,
+    CatalogEntry, FACTS_TYPE, FlatVersions, PackageFacts, REGISTRATION_TYPES, RegistrationItem,
+    SEARCH_TYPES, SearchAnswer, ServiceIndex,
 };
 use klusterkite_nuget::{PackageId, Version};
 use klusterkite_tls::{Agents, Trust};
@@ -44,24 +44,6 @@ const PAGES_MAX: usize = 200;
 const REDIRECTS_MAX: u32 = 5;
 
 const CHUNK_BYTES: usize = 256 << 10;
-
-const SEARCH: &[&str] = &[
-    "SearchQueryService/3.5.0",
-    "SearchQueryService/3.4.0",
-    "SearchQueryService/3.0.0-rc",
-    "SearchQueryService/3.0.0-beta",
-    "SearchQueryService",
-];
-
-/// Those with all versions come first.
-const REGISTRATIONS: &[&str] = &[
-    "RegistrationsBaseUrl/3.6.0",
-    "RegistrationsBaseUrl/Versioned",
-    "RegistrationsBaseUrl/3.4.0",
-    "RegistrationsBaseUrl/3.0.0-rc",
-    "RegistrationsBaseUrl/3.0.0-beta",
-    "RegistrationsBaseUrl",
-];
 
 /// How another feed is reached.
 #[derive(Clone, Debug)]
@@ -171,7 +153,7 @@ impl Client {
     /// Lists the versions of a package with their metadata, lowest first; none if the feed does
     /// not know it.
     pub(crate) fn entries(&self, id: &PackageId) -> Result<Vec<CatalogEntry>, Failure> {
-        let base = self.resource(REGISTRATIONS)?;
+        let base = self.resource(REGISTRATION_TYPES)?;
         let url = format!("{base}/{}/index.json", id.lower());
         let Some(index) = self.document::<Pages>(&url)? else {
             return Ok(Vec::new());
@@ -194,7 +176,7 @@ impl Client {
 
     /// Searches; `query` is the encoded query of the protocol.
     pub(crate) fn search(&self, query: &str) -> Result<SearchAnswer, Failure> {
-        let url = format!("{}?{query}", self.resource(SEARCH)?);
+        let url = format!("{}?{query}", self.resource(SEARCH_TYPES)?);
         let found: Option<Found> = self.document(&url)?;
         let found = found.ok_or_else(|| Failure(format!("`{url}` is not there")))?;
         Ok(SearchAnswer {
@@ -222,7 +204,7 @@ impl Client {
 
     /// Tells whether searches show a version, if the feed says.
     pub(crate) fn is_listed(&self, id: &PackageId, version: &Version) -> Option<bool> {
-        let base = self.resource(REGISTRATIONS).ok()?;
+        let base = self.resource(REGISTRATION_TYPES).ok()?;
         let url = format!("{base}/{}/{}.json", id.lower(), version.lower());
         self.document::<Listed>(&url).ok()??.listed
     }
