@@ -160,7 +160,15 @@ impl Sides {
         Ok(())
     }
 
-    fn downloads(&self, figures: &mut Vec<Figure<'static>>) -> Result<()> {
+    /// Downloads one package from all three; figures of the rate and of the servers' processor time.
+    fn packages(
+        &self,
+        figures: &mut Vec<Figure<'static>>,
+        [rate, cpu]: [&'static str; 2],
+        id: &str,
+        connections: usize,
+        bars: Vec<Bar>,
+    ) -> Result<()> {
         let (mut ours, mut limit, mut peer) =
             (Rounds::default(), Rounds::default(), Rounds::default());
         for _ in 0..ROUNDS {
@@ -169,26 +177,33 @@ impl Sides {
                 (&self.feed, &mut ours),
                 (&self.nuget, &mut peer),
             ] {
-                let url = server.package_url("Bench.Small");
-                rounds.add(server, &Wrk::new(&url, CONNECTIONS))?;
+                let url = server.package_url(id);
+                rounds.add(server, &Wrk::new(&url, connections))?;
             }
         }
         figures.push(Figure {
-            name: "feedGetSmall",
+            name: rate,
             unit: "1/s",
             ours: ours.rate(),
             peer: Some(("nuget-server", peer.rate())),
             limit: Some(("nginx", limit.rate())),
-            bars: vec![Bar::Least(0.6, Of::Limit), Bar::Least(20.0, Of::Peer)],
+            bars,
         });
         figures.push(Figure {
-            name: "feedGetSmallCpu",
+            name: cpu,
             unit: "us",
             ours: ours.cpu(),
             peer: Some(("nuget-server", peer.cpu())),
             limit: Some(("nginx", limit.cpu())),
             bars: Vec::new(),
         });
+        Ok(())
+    }
+
+    fn downloads(&self, figures: &mut Vec<Figure<'static>>) -> Result<()> {
+        let bars = vec![Bar::Least(0.6, Of::Limit), Bar::Least(20.0, Of::Peer)];
+        let names = ["feedGetSmall", "feedGetSmallCpu"];
+        self.packages(figures, names, "Bench.Small", CONNECTIONS, bars)?;
 
         let (mut ours, mut small, mut peer) =
             (Rounds::default(), Rounds::default(), Rounds::default());
@@ -210,34 +225,9 @@ impl Sides {
             bars: vec![Bar::Least(0.5, Of::Limit)],
         });
 
-        let (mut ours, mut limit, mut peer) =
-            (Rounds::default(), Rounds::default(), Rounds::default());
-        for _ in 0..ROUNDS {
-            for (server, rounds) in [
-                (&self.nginx as &dyn Server, &mut limit),
-                (&self.feed, &mut ours),
-                (&self.nuget, &mut peer),
-            ] {
-                let url = server.package_url("Bench.Large");
-                rounds.add(server, &Wrk::new(&url, CONNECTIONS_LARGE))?;
-            }
-        }
-        figures.push(Figure {
-            name: "feedGetLarge",
-            unit: "1/s",
-            ours: ours.rate(),
-            peer: Some(("nuget-server", peer.rate())),
-            limit: Some(("nginx", limit.rate())),
-            bars: vec![Bar::Least(0.85, Of::Limit)],
-        });
-        figures.push(Figure {
-            name: "feedGetLargeCpu",
-            unit: "us",
-            ours: ours.cpu(),
-            peer: Some(("nuget-server", peer.cpu())),
-            limit: Some(("nginx", limit.cpu())),
-            bars: Vec::new(),
-        });
+        let bars = vec![Bar::Least(0.85, Of::Limit)];
+        let names = ["feedGetLarge", "feedGetLargeCpu"];
+        self.packages(figures, names, "Bench.Large", CONNECTIONS_LARGE, bars)?;
         Ok(())
     }
 
