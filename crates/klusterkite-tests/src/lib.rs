@@ -3,5 +3,6 @@
 pub mod api;
 pub mod client;
 pub mod local;
+pub mod migrator;
 pub mod postgres;
 pub mod process;

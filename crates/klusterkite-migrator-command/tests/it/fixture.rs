@@ -1,12 +1,11 @@
 //! A service directory with a tool, and the program running in it.
 
 use std::fs;
-use std::io::BufReader;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 
-use klusterkite_migrator::client::Client;
+use klusterkite_tests::migrator::Running;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -56,14 +55,18 @@ impl Place {
             json!({ "Test": { "Tool": self.section } }).to_string(),
         )
         .unwrap();
-        Running::start(self.directory.path(), &settings)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_klusterkite-migrator-command"));
+        command
+            .arg("Test.Tool")
+            .current_dir(self.directory.path())
+            .env("KLUSTERKITE_CONFIG", settings);
+        Running::start(&mut command).unwrap()
     }
 
     pub(crate) fn point(&self) -> Result<String, String> {
         let mut running = self.start();
         running.initialize()?;
-        let point = running.call("currentPoint", json!({ "resource": "main" }))?;
-        Ok(point.as_str().unwrap_or("-").to_owned())
+        running.point("main")
     }
 
     pub(crate) fn migrate(&self, point: &str, fence: u64) -> Result<Vec<String>, String> {
@@ -72,50 +75,5 @@ impl Place {
         let order = json!({ "resource": "main", "point": point, "fence": fence });
         running.call("migrate", order)?;
         Ok(std::mem::take(&mut running.log))
-    }
-}
-
-/// A running program; killed at the end.
-pub(crate) struct Running {
-    child: Child,
-    client: Client<BufReader<ChildStdout>, ChildStdin>,
-    pub(crate) log: Vec<String>,
-}
-
-impl Running {
-    fn start(directory: &Path, settings: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_klusterkite-migrator-command"))
-            .arg("Test.Tool")
-            .current_dir(directory)
-            .env("KLUSTERKITE_CONFIG", settings)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let client = Client::new(stdout, child.stdin.take().unwrap());
-        let log = Vec::new();
-        Self { child, client, log }
-    }
-
-    pub(crate) fn call(&mut self, method: &str, params: Value) -> Result<Value, String> {
-        let log = &mut self.log;
-        let called = self.client.call(method, params, |message| {
-            let params = message.params.as_ref();
-            let text = params.and_then(|params| params.get("message")?.as_str());
-            log.extend(text.map(str::to_owned));
-        });
-        called.map_err(|error| error.to_string())
-    }
-
-    pub(crate) fn initialize(&mut self) -> Result<Value, String> {
-        self.call("initialize", json!({ "protocol": 1 }))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

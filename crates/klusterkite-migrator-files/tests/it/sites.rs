@@ -137,7 +137,7 @@ fn a_killed_migrator_leaves_a_whole_site_and_the_next_finishes() {
     place.migrate("0001_first", 1).unwrap();
     for round in 0..12 {
         let mut running = place.start();
-        let id = running.child.id();
+        let id = running.id();
         let killer = std::thread::spawn(move || {
             // The moment of the kill is the subject of the test, not a way to wait.
             std::thread::sleep(Duration::from_millis(4) * round);

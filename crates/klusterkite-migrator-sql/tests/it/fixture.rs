@@ -1,11 +1,10 @@
 //! A service directory with a folder of scripts, and the program running in it.
 
 use std::fs;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 
-use klusterkite_migrator::client::Client;
+use klusterkite_tests::migrator::Running;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -64,7 +63,12 @@ impl Place {
         let settings = self.path("settings.json");
         let text = json!({ "Test": { "Databases": self.section } }).to_string();
         fs::write(&settings, text).unwrap();
-        Running::start(self.directory.path(), &settings, command)
+        let mut program = Command::new(env!("CARGO_BIN_EXE_klusterkite-migrator-sql"));
+        program
+            .args([command, "Test.Databases"])
+            .current_dir(self.directory.path())
+            .env("KLUSTERKITE_CONFIG", settings);
+        Running::start(&mut program).unwrap()
     }
 
     /// Runs the seeder once.
@@ -74,7 +78,7 @@ impl Place {
 
     /// Returns where the database is, as a fresh migrator reads it; not created: `-`.
     pub(crate) fn point(&self) -> String {
-        self.migrator().point().unwrap()
+        self.migrator().point("main").unwrap()
     }
 
     /// Moves the database with a fresh migrator.
@@ -111,64 +115,15 @@ pub(crate) fn query(file: &Path, sql: &str) -> String {
     })
 }
 
-/// A running program; killed at the end.
-pub(crate) struct Running {
-    child: Child,
-    client: Client<BufReader<ChildStdout>, ChildStdin>,
-    pub(crate) log: Vec<String>,
+/// Moves the database `main`.
+pub(crate) trait Moves {
+    fn migrate(&mut self, point: &str, fence: u64, dry_run: bool) -> Result<Value, String>;
 }
 
-impl Running {
-    fn start(directory: &Path, settings: &Path, command: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_klusterkite-migrator-sql"))
-            .args([command, "Test.Databases"])
-            .current_dir(directory)
-            .env("KLUSTERKITE_CONFIG", settings)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let client = Client::new(stdout, child.stdin.take().unwrap());
-        let log = Vec::new();
-        Self { child, client, log }
-    }
-
-    pub(crate) fn call(&mut self, method: &str, params: Value) -> Result<Value, String> {
-        let log = &mut self.log;
-        let called = self.client.call(method, params, |message| {
-            let params = message.params.as_ref();
-            let text = params.and_then(|params| params.get("message")?.as_str());
-            log.extend(text.map(str::to_owned));
-        });
-        called.map_err(|error| error.to_string())
-    }
-
-    pub(crate) fn initialize(&mut self) -> Result<Value, String> {
-        self.call("initialize", json!({ "protocol": 1 }))
-    }
-
-    /// Returns where the database is; not created: `-`.
-    pub(crate) fn point(&mut self) -> Result<String, String> {
-        let point = self.call("currentPoint", json!({ "resource": "main" }))?;
-        Ok(point.as_str().unwrap_or("-").to_owned())
-    }
-
-    pub(crate) fn migrate(
-        &mut self,
-        point: &str,
-        fence: u64,
-        dry_run: bool,
-    ) -> Result<Value, String> {
+impl Moves for Running {
+    fn migrate(&mut self, point: &str, fence: u64, dry_run: bool) -> Result<Value, String> {
         let order =
             json!({ "resource": "main", "point": point, "fence": fence, "dryRun": dry_run });
         self.call("migrate", order)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::fixture::Place;
+use crate::fixture::{Moves as _, Place};
 
 const SCRIPTS: &[(&str, &str)] = &[
     ("0001_a.up", "CREATE TABLE a (id INTEGER PRIMARY KEY);"),
@@ -57,7 +57,7 @@ fn a_script_that_was_edited_after_it_was_applied_is_refused() {
     place.migrate("0002_b").unwrap();
     place.scripts(&[("0001_a.up", "CREATE TABLE other (id INTEGER);")]);
     for error in [
-        place.migrator().point().unwrap_err(),
+        place.migrator().point("main").unwrap_err(),
         place.migrate("0003_c").unwrap_err(),
     ] {
         assert!(
@@ -82,11 +82,11 @@ fn a_point_that_is_put_between_applied_ones_is_refused() {
     let error = place.start("migrate").initialize().unwrap_err();
     assert!(error.contains("have the same number"), "{error}");
     place.remove_script("0001_y.up");
-    place.migrator().point().unwrap();
+    place.migrator().point("main").unwrap();
     place.remove_script("00015_x.up");
     place.remove_script("0002_b.up");
     place.remove_script("0002_b.down");
-    let error = place.migrator().point().unwrap_err();
+    let error = place.migrator().point("main").unwrap_err();
     assert!(error.contains("has `0002_b` as its point 2"), "{error}");
 }
 
@@ -110,10 +110,10 @@ fn an_existing_database_needs_a_baseline() {
     // What an older tool has made looks like this: tables, and no records.
     place.query("DROP TABLE klusterkite_points");
     place.query("DROP TABLE klusterkite_points_fence");
-    let error = place.migrator().point().unwrap_err();
+    let error = place.migrator().point("main").unwrap_err();
     assert!(error.contains("no `klusterkite_points`"), "{error}");
     place.section()["databases"]["main"]["baseline"] = json!("0009_none");
-    let error = place.migrator().point().unwrap_err();
+    let error = place.migrator().point("main").unwrap_err();
     assert!(error.contains("no point of the package"), "{error}");
     place.section()["databases"]["main"]["baseline"] = json!("0002_b");
     assert_eq!(place.point(), "0002_b");

@@ -189,7 +189,7 @@ fn a_server_that_is_away_is_an_error_and_not_an_empty_database() {
     place.scripts(&[("0001_a.up", "CREATE TABLE a (id INT);")]);
     place.migrate("0001_a").unwrap();
     server.kill().unwrap();
-    let error = place.migrator().point().unwrap_err();
+    let error = place.migrator().point("main").unwrap_err();
     assert!(error.contains("cannot connect"), "{error}");
     server.start_again().unwrap();
     assert_eq!(place.point(), "0001_a");
@@ -234,7 +234,7 @@ fn a_server_that_wants_tls_is_spoken_to_only_when_its_certificate_is_right() {
     ] {
         let place = Place::new(json!({ "url": url }));
         place.scripts(&[("0001_a.up", "CREATE TABLE a (id INT);")]);
-        let point = place.migrator().point();
+        let point = place.migrator().point("main");
         match (point.as_deref(), expected) {
             (Ok(point), Ok(expected)) => assert_eq!(point, expected, "{url}"),
             (Err(error), Err(expected)) => assert!(error.contains(expected), "{url}: {error}"),

@@ -14,7 +14,7 @@ fn role_and_database_are_created_once() {
         "admin": { "url": server.url("postgres", "postgres") },
     }));
     place.scripts(&[("0001_a.up", "CREATE TABLE a (id INT);")]);
-    let error = place.migrator().point().unwrap_err();
+    let error = place.migrator().point("main").unwrap_err();
     assert!(error.contains("role \"shop\" does not exist"), "{error}");
     let seeded = place.seed().unwrap();
     assert_eq!(

@@ -1,6 +1,6 @@
 //! What is SQLite's own.
 
-use crate::fixture::Place;
+use crate::fixture::{Moves as _, Place};
 
 #[test]
 fn a_script_that_fails_leaves_nothing_of_its_point() {

@@ -1,10 +1,9 @@
 //! A service directory with the content of one package version, and the migrator running in it.
 
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 
-use klusterkite_migrator::client::Client;
+use klusterkite_tests::migrator::Running;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -36,52 +35,23 @@ impl Place {
         let resource = self.resource();
         let text = serde_json::to_vec(&json!({ "Hello": { "Database": resource } })).unwrap();
         std::fs::write(&settings, text).unwrap();
-        Running::start(content, &settings)
-    }
-}
-
-/// A running migrator; killed at the end.
-pub(crate) struct Running {
-    child: Child,
-    client: Client<BufReader<ChildStdout>, ChildStdin>,
-    pub(crate) log: Vec<String>,
-}
-
-impl Running {
-    fn start(content: &Path, settings: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_hello-db-migrator"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hello-db-migrator"));
+        command
             .current_dir(content)
-            .env("KLUSTERKITE_CONFIG", settings)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let client = Client::new(stdout, child.stdin.take().unwrap());
-        let log = Vec::new();
-        Self { child, client, log }
+            .env("KLUSTERKITE_CONFIG", settings);
+        Running::start(&mut command).unwrap()
     }
+}
 
-    pub(crate) fn process_id(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub(crate) fn call(&mut self, method: &str, params: Value) -> Result<Value, String> {
-        let log = &mut self.log;
-        let called = self.client.call(method, params, |message| {
-            let params = message.params.as_ref();
-            let text = params.and_then(|params| params.get("message")?.as_str());
-            log.extend(text.map(str::to_owned));
-        });
-        called.map_err(|error| error.to_string())
-    }
-
-    pub(crate) fn initialize(&mut self) -> Result<Value, String> {
-        self.call("initialize", json!({ "protocol": 1 }))
-    }
-
+/// Reads and moves the resource of the sample.
+pub(crate) trait Moves {
     /// Returns where the resource is, as text; not created: `-`.
-    pub(crate) fn point(&mut self) -> String {
+    fn place(&mut self) -> String;
+    fn migrate(&mut self, point: &str, fence: u64) -> Result<Value, String>;
+}
+
+impl Moves for Running {
+    fn place(&mut self) -> String {
         self.initialize().unwrap();
         let resources = self.call("resources", Value::Null).unwrap();
         assert_eq!(resources[0].get("error"), None, "{resources}");
@@ -89,17 +59,10 @@ impl Running {
         point.unwrap_or("-").to_owned()
     }
 
-    pub(crate) fn migrate(&mut self, point: &str, fence: u64) -> Result<Value, String> {
+    fn migrate(&mut self, point: &str, fence: u64) -> Result<Value, String> {
         self.initialize().unwrap();
         let params = json!({ "resource": "hello-db", "point": point, "fence": fence });
         self.call("migrate", params)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

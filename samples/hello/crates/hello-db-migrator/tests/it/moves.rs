@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection};
 
-use crate::fixture::{Place, kill};
+use crate::fixture::{Moves as _, Place, kill};
 
 /// Longest wait for something that takes milliseconds.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -68,17 +68,17 @@ fn the_story_forward_and_back() {
     let place = Place::new();
     let database = place.resource();
     let mut first = place.start("1.0.0");
-    assert_eq!(first.point(), "-");
+    assert_eq!(first.place(), "-");
     first.migrate("0002_greetings", 1).unwrap();
     assert_eq!(query(&database, "SELECT text FROM greetings"), ["Hello"]);
 
     let mut second = place.start("2.0.0");
-    assert_eq!(second.point(), "0002_greetings");
+    assert_eq!(second.place(), "0002_greetings");
     second.migrate("0003_languages", 2).unwrap();
     let german = "SELECT text FROM greetings WHERE language = 'de'";
     assert_eq!(query(&database, german), ["Hallo"]);
     // The old version sees that the database is where it cannot take it from.
-    assert_eq!(first.point(), "0003_languages");
+    assert_eq!(first.place(), "0003_languages");
     let refused = first.migrate("0002_greetings", 3).unwrap_err();
     assert!(
         refused.contains("point `0003_languages` is not one of"),
@@ -92,7 +92,7 @@ fn the_story_forward_and_back() {
         tables(&database),
         ["hello_fence", "hello_points", "visitors"]
     );
-    assert_eq!(second.point(), "0001_visitors");
+    assert_eq!(second.place(), "0001_visitors");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn b52_a_move_to_a_middle_point_never_runs_later_ones() {
 fn b53_a_missing_or_empty_database_is_not_created_and_stays_so() {
     let place = Place::new();
     let mut migrator = place.start("2.0.0");
-    assert_eq!(migrator.point(), "-");
+    assert_eq!(migrator.place(), "-");
     assert!(!place.resource().exists());
     let dry = serde_json::json!({
         "resource": "hello-db", "point": "0001_visitors", "fence": 1, "dryRun": true
@@ -133,9 +133,9 @@ fn b53_a_missing_or_empty_database_is_not_created_and_stays_so() {
     assert_eq!(migrator.log, ["would apply `0001_visitors`"]);
     assert!(!place.resource().exists());
     fs::write(place.resource(), "").unwrap();
-    assert_eq!(migrator.point(), "-");
+    assert_eq!(migrator.place(), "-");
     migrator.migrate("0001_visitors", 1).unwrap();
-    assert_eq!(migrator.point(), "0001_visitors");
+    assert_eq!(migrator.place(), "0001_visitors");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn an_order_with_an_older_fence_is_refused() {
     migrator.migrate("0002_greetings", 7).unwrap();
     let refused = migrator.migrate("0003_languages", 6).unwrap_err();
     assert!(refused.contains("its fence is 6"), "{refused}");
-    assert_eq!(migrator.point(), "0002_greetings");
+    assert_eq!(migrator.place(), "0002_greetings");
     migrator.migrate("0003_languages", 7).unwrap();
 }
 
@@ -164,7 +164,7 @@ fn a_step_that_fails_leaves_the_database_at_the_step_before() {
         "{failed}"
     );
     assert!(failed.contains("nonsense"), "{failed}");
-    assert_eq!(migrator.point(), "a");
+    assert_eq!(migrator.place(), "a");
     let expected = ["hello_fence", "hello_points", "one"];
     assert_eq!(tables(&place.resource()), expected);
 }
@@ -180,7 +180,7 @@ fn a_migrator_that_is_killed_in_the_middle_of_a_step_has_not_done_it() {
     let first = ("a", "CREATE TABLE one (id INTEGER)", "DROP TABLE one");
     let slow = [first, ("b", forever, "DROP TABLE two")];
     let mut migrator = place.start_in(&content(other.path(), &slow));
-    let process_id = migrator.process_id();
+    let process_id = migrator.id();
     std::thread::scope(|scope| {
         let moving = scope.spawn(|| migrator.migrate("b", 1));
         let deadline = Instant::now() + DEADLINE;
@@ -199,10 +199,10 @@ fn a_migrator_that_is_killed_in_the_middle_of_a_step_has_not_done_it() {
         ("b", "CREATE TABLE two (id INTEGER)", "DROP TABLE two"),
     ];
     let mut migrator = place.start_in(&content(other.path(), &fast));
-    assert_eq!(migrator.point(), "a");
+    assert_eq!(migrator.place(), "a");
     assert!(!tables(&place.resource()).contains(&"two".to_owned()));
     migrator.migrate("b", 1).unwrap();
-    assert_eq!(migrator.point(), "b");
+    assert_eq!(migrator.place(), "b");
 }
 
 /// Asks for points while the migrator may not have made their table yet.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::fixture::{Place, kill};
+use crate::fixture::{Moves as _, Place, kill};
 
 /// Longest wait for something that takes milliseconds.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -20,20 +20,20 @@ fn the_story_forward_and_back() {
     let description = first.initialize().unwrap();
     assert_eq!(description["points"].to_string(), r#"["site-1"]"#);
     assert_eq!(description["dependencyType"], "resourceDependsOnCode");
-    assert_eq!(first.point(), "-");
+    assert_eq!(first.place(), "-");
     assert!(!place.resource().exists());
     first.migrate("site-1", 1).unwrap();
     assert!(page(&place).contains("this is site-1"));
     assert!(place.resource().join("current/style/site.css").exists());
 
     let mut second = place.start("2.0.0");
-    assert_eq!(second.point(), "site-1");
+    assert_eq!(second.place(), "site-1");
     second.migrate("site-2", 2).unwrap();
     assert!(page(&place).contains("this is site-2"));
-    assert_eq!(first.point(), "site-2");
+    assert_eq!(first.place(), "site-2");
     second.migrate("site-1", 3).unwrap();
     assert!(page(&place).contains("this is site-1"));
-    assert_eq!(first.point(), "site-1");
+    assert_eq!(first.place(), "site-1");
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_migrator_that_is_killed_while_it_copies_leaves_the_old_site() {
     large_site(content.path(), FILES);
     let mut migrator = place.start_in(content.path());
     migrator.migrate("small", 1).unwrap();
-    let process_id = migrator.process_id();
+    let process_id = migrator.id();
     let points = place.resource().join("points");
     std::thread::scope(|scope| {
         let moving = scope.spawn(|| migrator.migrate("large", 2));
@@ -96,7 +96,7 @@ fn a_migrator_that_is_killed_while_it_copies_leaves_the_old_site() {
     });
     assert!(!points.join("large").exists(), "killed too late");
     let mut migrator = place.start_in(content.path());
-    assert_eq!(migrator.point(), "small");
+    assert_eq!(migrator.place(), "small");
     assert_eq!(page(&place), "small");
     migrator.migrate("large", 2).unwrap();
     let current = place.resource().join("current");
@@ -136,5 +136,5 @@ fn a_site_with_a_link_in_it_is_refused_and_nothing_is_published() {
         refused.contains("neither a file nor a directory"),
         "{refused}"
     );
-    assert_eq!(migrator.point(), "-");
+    assert_eq!(migrator.place(), "-");
 }
