@@ -15,22 +15,27 @@ const ID_CHARS_MAX: usize = 100;
 ///
 /// NuGet allows any Unicode letter. This type takes ASCII only: ids become file names and URLs,
 /// and no published package is known to need more.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PackageId {
-    /// 1 to 100 ASCII letters, digits, `_`, `.` and `-`; `.` and `-` only between others.
-    text: Arc<str>,
+    /// The id twice, as written and in lower case: ids are compared all the time. 1 to 100 ASCII
+    /// letters, digits, `_`, `.` and `-`; `.` and `-` only between others.
+    spellings: Arc<str>,
 }
 
 impl PackageId {
     /// Returns the id as its author writes it.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.spellings[..self.spellings.len() / 2]
     }
 
     /// Returns the id in lower case, as URLs and file names of NuGet use it.
     pub fn lower(&self) -> String {
-        self.text.to_ascii_lowercase()
+        self.folded().to_owned()
+    }
+
+    fn folded(&self) -> &str {
+        &self.spellings[self.spellings.len() / 2..]
     }
 }
 
@@ -44,7 +49,10 @@ impl FromStr for PackageId {
         if text.len() > ID_CHARS_MAX || !text.split(['.', '-']).all(word) {
             return Err(Error::Id { id: shown(text) });
         }
-        Ok(Self { text: text.into() })
+        let spellings = text.to_owned() + &text.to_ascii_lowercase();
+        Ok(Self {
+            spellings: spellings.into(),
+        })
     }
 }
 
@@ -58,25 +66,31 @@ impl TryFrom<String> for PackageId {
 
 impl From<PackageId> for String {
     fn from(id: PackageId) -> Self {
-        id.text.as_ref().to_owned()
+        id.as_str().to_owned()
     }
 }
 
 impl fmt::Display for PackageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.text)
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for PackageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PackageId").field(&self.as_str()).finish()
     }
 }
 
 impl AsRef<str> for PackageId {
     fn as_ref(&self) -> &str {
-        &self.text
+        self.as_str()
     }
 }
 
 impl PartialEq for PackageId {
     fn eq(&self, other: &Self) -> bool {
-        self.text.eq_ignore_ascii_case(&other.text)
+        self.folded() == other.folded()
     }
 }
 
@@ -90,20 +104,13 @@ impl PartialOrd for PackageId {
 
 impl Ord for PackageId {
     fn cmp(&self, other: &Self) -> Ordering {
-        let lower = |b: u8| b.to_ascii_lowercase();
-        self.text
-            .bytes()
-            .map(lower)
-            .cmp(other.text.bytes().map(lower))
+        self.folded().cmp(other.folded())
     }
 }
 
 impl Hash for PackageId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        for byte in self.text.bytes() {
-            state.write_u8(byte.to_ascii_lowercase());
-        }
-        state.write_u8(0xff);
+        self.folded().hash(state);
     }
 }
 

@@ -18,7 +18,7 @@ pub struct VersionRange {
     min_inclusive: bool,
     max: Option<Version>,
     max_inclusive: bool,
-    float: Option<FloatRange>,
+    float: Option<Box<FloatRange>>,
 }
 
 /// Which part of a floating range may grow.
@@ -319,7 +319,7 @@ fn parse(text: &str) -> Result<VersionRange, &'static str> {
         max_inclusive: max_inclusive && max.is_some(),
         min,
         max,
-        float,
+        float: float.map(Box::new),
     })
 }
 

@@ -2,6 +2,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,13 @@ use crate::error::{Error, shown};
 pub struct Version {
     /// Each at most `i32::MAX`, as in .NET's `Version`.
     numbers: [u32; 4],
+    /// Nearly all versions are numbers only; those are copied without touching the heap.
+    suffix: Option<Arc<Suffix>>,
+}
+
+/// What stands after the numbers.
+#[derive(Debug)]
+struct Suffix {
     /// Non-empty strings of `[0-9A-Za-z-]`; empty for a stable version.
     labels: Vec<String>,
     /// As written after `+`, without it.
@@ -30,8 +38,7 @@ impl Version {
         let cap = |number: u32| number.min(NUMBER_MAX);
         Self {
             numbers: [cap(major), cap(minor), cap(patch), 0],
-            labels: Vec::new(),
-            metadata: None,
+            suffix: None,
         }
     }
 
@@ -57,23 +64,23 @@ impl Version {
 
     /// Tells whether the version has pre-release labels.
     pub fn is_prerelease(&self) -> bool {
-        !self.labels.is_empty()
+        !self.labels().is_empty()
     }
 
     /// Returns the pre-release labels joined by dots; empty for a stable version.
     pub fn release(&self) -> String {
-        self.labels.join(".")
+        self.labels().join(".")
     }
 
     /// Returns what was written after `+`.
     pub fn metadata(&self) -> Option<&str> {
-        self.metadata.as_deref()
+        self.suffix.as_ref()?.metadata.as_deref()
     }
 
     /// Tells whether only clients that know SemVer 2 can read the version: it has metadata or
     /// more than one label.
     pub fn is_semver2(&self) -> bool {
-        self.labels.len() > 1 || self.metadata.is_some()
+        self.labels().len() > 1 || self.metadata().is_some()
     }
 
     /// Returns the normalized version in lower case, as URLs and file names of NuGet use it.
@@ -83,10 +90,14 @@ impl Version {
 
     /// Returns the normalized version with its metadata.
     pub fn full(&self) -> String {
-        match &self.metadata {
+        match self.metadata() {
             Some(metadata) => format!("{self}+{metadata}"),
             None => self.to_string(),
         }
+    }
+
+    fn labels(&self) -> &[String] {
+        self.suffix.as_ref().map_or(&[], |suffix| &suffix.labels)
     }
 
     /// Returns the first `count` numbers, for floating ranges.
@@ -129,10 +140,11 @@ fn parse(text: &str) -> Result<Version, &'static str> {
     {
         return Err("the metadata after `+` must be dotted parts of letters, digits and `-`");
     }
+    let has_suffix = metadata.is_some() || !labels.is_empty();
+    let metadata = metadata.map(str::to_owned);
     Ok(Version {
         numbers: parse_numbers(numbers)?,
-        labels,
-        metadata: metadata.map(str::to_owned),
+        suffix: has_suffix.then(|| Arc::new(Suffix { labels, metadata })),
     })
 }
 
@@ -194,12 +206,11 @@ impl From<Version> for String {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [major, minor, patch, revision] = self.numbers;
-        let mut numbers = vec![major, minor, patch];
+        let mut text = format!("{major}.{minor}.{patch}");
         if revision > 0 {
-            numbers.push(revision);
+            text.push('.');
+            text.push_str(&revision.to_string());
         }
-        let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
-        let mut text = numbers.join(".");
         if self.is_prerelease() {
             text.push('-');
             text.push_str(&self.release());
@@ -228,7 +239,7 @@ fn label_key(label: &str) -> LabelKey {
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
         fn labels(version: &Version) -> impl Iterator<Item = LabelKey> {
-            version.labels.iter().map(|label| label_key(label))
+            version.labels().iter().map(|label| label_key(label))
         }
         self.numbers
             .cmp(&other.numbers)
@@ -255,7 +266,7 @@ impl Eq for Version {}
 impl Hash for Version {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.numbers.hash(state);
-        for label in &self.labels {
+        for label in self.labels() {
             label_key(label).hash(state);
         }
     }

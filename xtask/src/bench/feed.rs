@@ -8,6 +8,7 @@ mod client;
 mod servers;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -87,6 +88,7 @@ pub(crate) fn feed(as_json: bool) -> Result<()> {
 
 /// The three servers.
 struct Sides {
+    directory: PathBuf,
     feed: Feed,
     nginx: Nginx,
     nuget: NugetServer,
@@ -120,8 +122,9 @@ impl Rounds {
 }
 
 impl Sides {
-    fn start(directory: &std::path::Path) -> Result<Self> {
+    fn start(directory: &Path) -> Result<Self> {
         Ok(Self {
+            directory: directory.to_owned(),
             feed: Feed::start(&directory.join("feed"))?,
             nginx: Nginx::start(&directory.join("nginx"))?,
             nuget: NugetServer::start(&directory.join("nuget-server"))?,
@@ -284,7 +287,7 @@ impl Sides {
             for server in [&self.feed as &dyn Server, &self.nuget] {
                 server.process().pin("0,1")?;
             }
-            let (mut ours, mut peer) = (Vec::new(), Vec::new());
+            let (mut ours, mut peer, mut limit) = (Vec::new(), Vec::new(), Vec::new());
             for round in 0..ROUNDS {
                 let packages = (0..PUSHERS).map(|client| {
                     let own = (0..count).map(|number| {
@@ -294,15 +297,20 @@ impl Sides {
                     own.collect::<Result<Vec<_>>>()
                 });
                 let packages = packages.collect::<Result<Vec<_>>>()?;
+                // What one side leaves unsynced must not be the next one's work.
+                rustix::fs::sync();
                 ours.push(client::push_all(&self.feed, &packages)?);
+                rustix::fs::sync();
                 peer.push(client::push_all(&self.nuget, &packages)?);
+                rustix::fs::sync();
+                limit.push(client::write_all(&self.directory.join("limit"), &packages)?);
             }
             figures.push(Figure {
                 name,
                 unit: "1/s",
                 ours: Samples::new(ours),
                 peer: Some(("nuget-server, not synced", Samples::new(peer))),
-                limit: None,
+                limit: Some(("written and synced", Samples::new(limit))),
                 bars: vec![Bar::Least(least, Of::Units)],
             });
         }

@@ -34,6 +34,10 @@ pub(super) fn nearest<'a>(
     if let Some(same) = left.iter().find(|candidate| **candidate == target) {
         return Some(same);
     }
+    // Most packages have one list for all.
+    if left.len() < 2 {
+        return left.pop();
+    }
     left.sort_unstable();
     left.dedup();
     prefer(&mut left, |candidate| !candidate.is_any());

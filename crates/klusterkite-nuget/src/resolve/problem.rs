@@ -9,8 +9,9 @@ use crate::{PackageId, Version, VersionRange};
 /// How a reference is reached: the packages from the project on, and what the last one refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DependencyPath {
-    /// The packages, the project's own first; none if the project itself refers.
-    pub packages: Vec<(PackageId, Version)>,
+    /// The packages, the project's own first; none if the project itself refers. All that a package
+    /// refers to share one list.
+    pub packages: Arc<[(PackageId, Version)]>,
     /// The id that is referred to.
     pub id: PackageId,
     /// The versions that will do.
@@ -20,7 +21,7 @@ pub struct DependencyPath {
 impl fmt::Display for DependencyPath {
     /// Writes `A 1.0.0 -> B 2.0.0 -> C [1.0.0, )`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (id, version) in &self.packages {
+        for (id, version) in self.packages.iter() {
             write!(f, "{id} {version} -> ")?;
         }
         write!(f, "{} {}", self.id, self.range)

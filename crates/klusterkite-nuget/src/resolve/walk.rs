@@ -1,7 +1,9 @@
 //! One walk over all references that count as long as some decisions stand.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::catalog::{Catalog, Choice, Dependencies, Missing, Reference};
 use super::dispute::{Disputes, Ids};
@@ -31,6 +33,8 @@ pub(super) struct Node {
     hidden: Rc<Ids>,
     /// The nodes that it refers to.
     pub(super) links: Vec<usize>,
+    /// The packages from the project on to this one, once somebody wants to know.
+    path: OnceCell<Arc<[(PackageId, Version)]>>,
 }
 
 /// A reference that was found on a walk.
@@ -250,6 +254,7 @@ impl<F: PackageFeed> Walker<'_, '_, F> {
             depth,
             hidden: Rc::clone(hidden),
             links: Vec::new(),
+            path: OnceCell::new(),
         });
         self.waiting.push_back(index);
         Ok(index)
@@ -268,13 +273,19 @@ impl Walk {
 
     /// Writes down how a reference is reached.
     pub(super) fn path(&self, edge: &Edge) -> DependencyPath {
-        let chain = self.chain(edge.from);
-        let mut packages: Vec<(PackageId, Version)> = chain
-            .map(|node| (node.id.clone(), node.version.clone()))
-            .collect();
-        packages.reverse();
+        let packages = edge.from.map(|index| {
+            let known = self.nodes[index].path.get_or_init(|| {
+                let chain = self.chain(edge.from);
+                let mut packages: Vec<_> = chain
+                    .map(|node| (node.id.clone(), node.version.clone()))
+                    .collect();
+                packages.reverse();
+                packages.into()
+            });
+            Arc::clone(known)
+        });
         DependencyPath {
-            packages,
+            packages: packages.unwrap_or_default(),
             id: edge.id.clone(),
             range: edge.range.clone(),
         }

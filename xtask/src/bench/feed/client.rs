@@ -1,7 +1,9 @@
 //! The clients: `wrk` for rates, threads of our own for pushes and for a steady load.
 
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -144,17 +146,40 @@ fn push_with(agent: &ureq::Agent, server: &dyn Server, package: &[u8]) -> Result
 
 /// Pushes the packages of several clients at the same time; returns packages per second.
 pub(super) fn push_all(server: &dyn Server, packages: &[Vec<Vec<u8>>]) -> Result<f64> {
+    at_once(packages, |_, own| {
+        let agent = agent();
+        own.iter()
+            .try_for_each(|package| push_with(&agent, server, package))
+    })
+}
+
+/// Writes the packages of several clients to files and syncs each; returns packages per second.
+pub(super) fn write_all(directory: &Path, packages: &[Vec<Vec<u8>>]) -> Result<f64> {
+    fs::create_dir_all(directory)?;
+    let rate = at_once(packages, |client, own| {
+        for (number, package) in own.iter().enumerate() {
+            let mut file = File::create(directory.join(format!("{client}-{number}")))?;
+            file.write_all(package)?;
+            file.sync_data()?;
+        }
+        Ok(())
+    });
+    fs::remove_dir_all(directory)?;
+    rate
+}
+
+/// Lets every client do its work at the same time; returns packages per second.
+fn at_once(
+    packages: &[Vec<Vec<u8>>],
+    work: impl Fn(usize, &[Vec<u8>]) -> Result<()> + Sync,
+) -> Result<f64> {
     let started = Instant::now();
     thread::scope(|scope| {
+        let work = &work;
         let clients: Vec<_> = packages
             .iter()
-            .map(|own| {
-                scope.spawn(move || {
-                    let agent = agent();
-                    own.iter()
-                        .try_for_each(|package| push_with(&agent, server, package))
-                })
-            })
+            .enumerate()
+            .map(|(client, own)| scope.spawn(move || work(client, own)))
             .collect();
         clients
             .into_iter()
