@@ -14,13 +14,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use klusterkite_nuget::v3::FileFacts;
 use klusterkite_nuget::{Limits, Package, PackageId, Sha512Hash, Version};
+use klusterkite_wire::chain;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::Error;
 use crate::access_log::AccessLog;
 use crate::blobs::{Blobs, Kind, Received, Upload};
 use crate::counters::Counters;
-use crate::error::chain;
 use crate::http::{Documents, Observer};
 use crate::index::{Index, NewPackage};
 use crate::keys::{Key, Keys};

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use klusterkite_nuget::v3::{PackageFacts, flat_package_path};
 use klusterkite_nuget::{PackageId, Version};
+use klusterkite_wire::chain;
 
 use crate::blobs::{Kind, Received};
-use crate::error::chain;
 use crate::feed::is_symbols;
 use crate::index::NewPackage;
 use crate::upstream::{Client, Download, Failure, Remote, about, check, download};

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use klusterkite_nuget::{Limits, Sha512Hash};
+use klusterkite_wire::chain;
 
 use crate::Error;
 use crate::blobs::{Blobs, Kind};
-use crate::error::chain;
 use crate::feed::{check_symbols, index_path, inspect, lock};
 use crate::index::{Index, NewPackage, NewSymbols};
 

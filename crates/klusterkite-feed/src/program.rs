@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use klusterkite_wire::chain;
 
-use crate::error::chain;
 use crate::import::{Import, Outcome, arguments, import};
 use crate::maintain::{Report, check, reindex};
 use crate::retain::dry_run;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use klusterkite_wire::chain;
+
 use crate::counters::count;
-use crate::error::chain;
 use crate::feed::index_path;
 use crate::index::Index;
 use crate::retention::{Decision, Retention, Rule, Verdict, decide};

@@ -180,7 +180,7 @@ impl Server {
             serving.await
         };
         if let Err(error) = ended {
-            tracing::debug!(%peer, error = crate::error::chain(&error), "a connection ended early");
+            tracing::debug!(%peer, error = klusterkite_wire::chain(&error), "a connection ended early");
         }
     }
 }

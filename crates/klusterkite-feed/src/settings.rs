@@ -441,7 +441,7 @@ mod tests {
             (key("key = ${FEED_KEY}, scopes = [write]"), "keys[0].scopes"),
             (key("keyFile = missing, scopes = [read]"), "missing"),
         ] {
-            let error = crate::error::chain(&read(&text).unwrap_err());
+            let error = klusterkite_wire::chain(&read(&text).unwrap_err());
             assert!(error.contains(named), "{text}: {error}");
             assert!(!error.contains(KEY), "{error}");
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use klusterkite_hocon::{Config as Settings, Document};
 use klusterkite_install::file;
 use klusterkite_tls::Trust;
-use klusterkite_wire::{ContainerType, Runtime, Secret};
+use klusterkite_wire::{ContainerType, Runtime, Secret, chain};
 use ureq::http::Uri;
 
 use crate::cycle::{Level, Policy};
@@ -247,18 +247,6 @@ fn read_text(path: &Path) -> Result<String, String> {
     let content = file::read_bounded(path, FILE_BYTES_MAX).map_err(|error| chain(&error))?;
     let content = content.ok_or_else(|| format!("`{}` does not exist", path.display()))?;
     String::from_utf8(content).map_err(|_| format!("`{}` is not UTF-8 text", path.display()))
-}
-
-/// Writes an error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Reads keys and collects what is wrong with them.

@@ -7,7 +7,7 @@ use klusterkite_tls::Agents;
 use klusterkite_wire::start::{
     NodeTokenAnswer, NodeTokenRequest, ProgressReport, StartConfiguration, StartRequest,
 };
-use klusterkite_wire::{NodeId, Secret};
+use klusterkite_wire::{NodeId, Secret, chain};
 use serde::{Deserialize, Serialize};
 use ureq::http::Response;
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
@@ -15,7 +15,7 @@ use ureq::typestate::WithBody;
 use ureq::{Agent, Body, RequestBuilder};
 
 use crate::answer::{Answer, Endpoint, Reply, Verdict, classify};
-use crate::config::{Config, chain};
+use crate::config::Config;
 
 /// Largest body of an answer: a start configuration is settings text and some hundred packages.
 const BODY_BYTES_MAX: u64 = 16 << 20;

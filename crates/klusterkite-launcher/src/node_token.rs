@@ -8,10 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use klusterkite_install::{Cancel, file};
-use klusterkite_wire::NodeId;
 use klusterkite_wire::start::NodeTokenRequest;
+use klusterkite_wire::{NodeId, chain};
 
-use crate::config::chain;
 use crate::console;
 use crate::directory::SECRET_MODE;
 use crate::event::{RunNumber, Sender, ShellEvent};

@@ -187,14 +187,3 @@ fn field_problem(finding: &Finding) -> FieldProblem {
         column: finding.column,
     }
 }
-
-/// Writes an error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        texts.push(cause.to_string());
-        source = cause.source();
-    }
-    texts.join(": ")
-}

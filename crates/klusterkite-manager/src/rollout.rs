@@ -16,11 +16,11 @@ use klusterkite_core::plan::rollout::{NodeStatus, RolloutPlan, lint, rollout};
 use klusterkite_core::reason::{ReasonCode, Waiting};
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::Error;
-use klusterkite_wire::OrderId;
 use klusterkite_wire::link::{Member, Members};
+use klusterkite_wire::{OrderId, chain};
 
 use crate::cluster::Cluster;
-use crate::fault::{Fault, chain};
+use crate::fault::Fault;
 use crate::nodes::order_message;
 use crate::progress;
 use crate::state::State;

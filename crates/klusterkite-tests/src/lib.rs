@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod client;
+pub mod disk;
 pub mod local;
 pub mod migrator;
 pub mod postgres;

@@ -18,5 +18,5 @@ pub use ids::{
     ConfigurationId, ContainerType, Incarnation, LeaderEpoch, MigratorName, NodeId, OrderId, Point,
     ResourceCode, Runtime, TemplateCode,
 };
-pub use problem::Problem;
+pub use problem::{Problem, chain};
 pub use secret::Secret;

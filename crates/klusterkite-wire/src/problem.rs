@@ -98,3 +98,15 @@ fn title(status: u16) -> &'static str {
         _ => "Error",
     }
 }
+
+/// Writes an error with its causes, as logs and problems tell it: `cannot read x: no such file`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,9 +1,8 @@
 //! Moving: one at a time, journalled, verified.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::Command;
 
+use klusterkite_tests::disk::SmallDisk;
 use serde_json::json;
 
 use crate::fixture::{PATIENT, Place, hanging, runs, signal, start_raw, wait_until};
@@ -93,7 +92,7 @@ fn a_failed_move_names_migrator_resource_and_point_and_is_journalled() {
 #[test]
 fn nothing_moves_when_the_journal_has_no_room() {
     let place = Place::new(&["good"], PATIENT);
-    let Some(_mount) = Mount::new(place.data()) else {
+    let Some(_mount) = SmallDisk::mount(place.data(), 1) else {
         return;
     };
     let filler = place.data().join("filler");
@@ -106,30 +105,6 @@ fn nothing_moves_when_the_journal_has_no_room() {
     fs::remove_file(&filler).unwrap();
     executor.migrate("good", "p2", 2).unwrap();
     assert_eq!(place.journal().len(), 2);
-}
-
-/// A file system of 1 MiB; `None`, with the reason printed, where mounting is not allowed.
-struct Mount(PathBuf);
-
-impl Mount {
-    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-    fn new(path: PathBuf) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]);
-        match mount.arg(&path).output() {
-            Ok(output) if output.status.success() => Some(Self(path)),
-            other => {
-                eprintln!("skipped: a small file system cannot be mounted here: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[test]

@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use klusterkite_nuget::Sha512Hash;
+use klusterkite_wire::chain;
 use tokio::sync::oneshot;
 
 use super::Feed;
 use crate::Error;
 use crate::blobs::{Kind, Received};
-use crate::error::chain;
 use crate::index::NewPackage;
 
 /// Most packages that are stored together: each has its bytes on disk and some kilobytes of

@@ -11,12 +11,11 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use hyper::ext::ReasonPhrase;
-use klusterkite_wire::Problem;
 use klusterkite_wire::problem::PROBLEM_MEDIA_TYPE;
+use klusterkite_wire::{Problem, chain};
 
 use super::problem::{problem, status};
 use crate::Error;
-use crate::error::chain;
 
 /// The longest reason phrase: it is one header line, and proxies cut long ones.
 const REASON_CHARS_MAX: usize = 250;

@@ -1,10 +1,9 @@
 //! The one table that maps errors to what a client sees.
 
 use axum::http::StatusCode;
-use klusterkite_wire::Problem;
+use klusterkite_wire::{Problem, chain};
 
 use crate::Error;
-use crate::error::chain;
 
 /// Returns the status and the machine code of an error.
 pub(super) fn status(error: &Error) -> (StatusCode, &'static str) {

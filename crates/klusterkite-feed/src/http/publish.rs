@@ -10,6 +10,7 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use klusterkite_nuget::{PackageId, Version};
+use klusterkite_wire::chain;
 use serde::Deserialize;
 
 use super::Writer;
@@ -20,7 +21,6 @@ use super::multipart::FirstPart;
 use crate::Error;
 use crate::blobs::Received;
 use crate::counters::count;
-use crate::error::chain;
 use crate::feed::Feed;
 
 /// The longest name of a cluster, in bytes.

@@ -13,7 +13,7 @@ use klusterkite_nuget::v3::{
 };
 use klusterkite_nuget::{PackageId, Version};
 use klusterkite_tls::{Agents, Trust};
-use klusterkite_wire::Secret;
+use klusterkite_wire::{Secret, chain};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,7 +22,6 @@ use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING};
 use ureq::{Agent, Body};
 
 use super::pace::is_fast_enough;
-use crate::error::chain;
 
 /// How long the service index of an upstream is kept.
 const INDEX_LIFE: Duration = Duration::from_mins(5);

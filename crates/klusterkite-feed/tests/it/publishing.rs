@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 
 use klusterkite_nuget::{PackageBuilder, Sha512Hash};
+use klusterkite_tests::disk::SmallDisk;
 
 use crate::harness::{ADMIN, TestFeed, large_package, multipart, nuspec, package};
 
@@ -287,7 +288,7 @@ fn a_full_disk_refuses_a_push_and_leaves_nothing() {
 fn a_disk_that_becomes_full_refuses_pushes_serves_on_and_takes_more_when_there_is_room() {
     let mut feed = TestFeed::prepare("limits.freeBytes = 0");
     std::fs::create_dir(feed.data()).unwrap();
-    let Some(_mount) = Mount::new(feed.data()) else {
+    let Some(_mount) = SmallDisk::mount(feed.data(), 1) else {
         return;
     };
     feed.restart();
@@ -316,29 +317,6 @@ fn a_disk_that_becomes_full_refuses_pushes_serves_on_and_takes_more_when_there_i
     assert!(purged.status < 300, "{purged:?}");
     let again = feed.push(&large_package("Acme.A", "9.0.0", 100_000));
     assert_eq!(again.status, 201, "{again:?}");
-}
-
-/// A file system of 1 MiB; `None`, with the reason printed, where mounting is not allowed.
-struct Mount(std::path::PathBuf);
-
-impl Mount {
-    fn new(path: std::path::PathBuf) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]);
-        match mount.arg(&path).output() {
-            Ok(output) if output.status.success() => Some(Self(path)),
-            other => {
-                eprintln!("skipped: a small file system cannot be mounted here: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[test]

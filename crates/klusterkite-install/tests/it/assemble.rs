@@ -7,6 +7,7 @@ use std::slice;
 use klusterkite_install::{
     Cancel, ContentStore, Error, ServiceDirectory, assemble, install, read_release, restore,
 };
+use klusterkite_tests::disk::SmallDisk;
 use klusterkite_wire::Runtime;
 use klusterkite_wire::Secret;
 use klusterkite_wire::start::{PackageReference, StartConfiguration};
@@ -421,7 +422,7 @@ fn a_full_disk_is_an_error_that_names_the_file_and_leaves_no_trace() {
     let package = fixture.add("Acme", &[("content/large", &content, false)]);
     let small = fixture.directory.path().join("small");
     fs::create_dir(&small).unwrap();
-    let Some(_mount) = Mount::new(&small) else {
+    let Some(_mount) = SmallDisk::mount(&small, 1) else {
         return;
     };
     let error = fixture
@@ -431,34 +432,4 @@ fn a_full_disk_is_an_error_that_names_the_file_and_leaves_no_trace() {
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("No space left"), "{cause}");
     assert_eq!(fs::read_dir(&small).unwrap().count(), 0);
-}
-
-/// A file system of 1 MiB; `None`, with the reason printed, where mounting is not allowed.
-struct Mount(PathBuf);
-
-impl Mount {
-    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-    fn new(path: &Path) -> Option<Self> {
-        let mut mount = std::process::Command::new("mount");
-        let output = mount
-            .args(["-t", "tmpfs", "-o", "size=1m", "none"])
-            .arg(path)
-            .output();
-        match output {
-            Ok(output) if output.status.success() => Some(Self(path.to_owned())),
-            other => {
-                eprintln!("skipped: a small file system cannot be mounted here: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(&self.0)
-            .status();
-    }
 }

@@ -1,8 +1,7 @@
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 
 use crate::cluster::{Container, large_package};
+use klusterkite_tests::disk::SmallDisk;
 
 #[test]
 fn a_garbage_configuration_names_every_error_and_exits_with_2() {
@@ -120,7 +119,7 @@ fn a_manager_that_answers_garbage_of_any_kind_does_not_stop_the_launcher() {
 fn a_full_disk_is_said_and_survived() {
     let mut container = Container::new();
     fs::create_dir(container.path("")).unwrap();
-    let Some(_mount) = Mount::new(container.path("")) else {
+    let Some(_mount) = SmallDisk::mount(container.path(""), 1) else {
         return;
     };
     let mut large = container.release(1, "");
@@ -132,31 +131,4 @@ fn a_full_disk_is_said_and_survived() {
     container.answer_with(&container.release(2, ""));
     container.wait_for_ready(1);
     container.stop();
-}
-
-/// A file system of 1 MiB; `None`, with the reason printed, where mounting is not allowed.
-struct Mount(PathBuf);
-
-impl Mount {
-    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-    fn new(path: PathBuf) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        let output = mount
-            .args(["-t", "tmpfs", "-o", "size=1m", "none"])
-            .arg(&path)
-            .output();
-        match output {
-            Ok(output) if output.status.success() => Some(Self(path)),
-            other => {
-                eprintln!("skipped: a small file system cannot be mounted here: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klusterkite_store::Error;
+use klusterkite_wire::chain;
 use tokio::sync::{OwnedMutexGuard, OwnedRwLockWriteGuard, oneshot};
 
 use super::{Cluster, ends};
-use crate::fault::{Fault, chain};
+use crate::fault::Fault;
 use crate::state::{Decision, Draft, State};
 
 /// How long a store rests that could not be read.

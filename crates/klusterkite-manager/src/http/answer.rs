@@ -10,11 +10,11 @@ use axum::http::header::{
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use klusterkite_wire::Problem;
 use klusterkite_wire::problem::PROBLEM_MEDIA_TYPE;
+use klusterkite_wire::{Problem, chain};
 use tracing::Instrument as _;
 
-use crate::fault::{Fault, chain};
+use crate::fault::Fault;
 use crate::http::input::drop_body;
 
 /// Name of the header that carries the request id.

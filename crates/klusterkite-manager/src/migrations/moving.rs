@@ -10,14 +10,14 @@ use klusterkite_core::release::Release;
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::Change;
 use klusterkite_store::rows::{MigrationLogRow, MigrationRow};
-use klusterkite_wire::ConfigurationId;
 use klusterkite_wire::migrator::{ExecutorMigrateParams, MigrateParams};
+use klusterkite_wire::{ConfigurationId, chain};
 use tokio::sync::mpsc;
 
 use super::{Ends, log};
 use crate::cluster::Cluster;
 use crate::executors::{CallError, Executors, Said};
-use crate::fault::{Fault, chain};
+use crate::fault::Fault;
 use crate::state::{Draft, State};
 
 /// Resources that could not be read are read again after this time.

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use klusterkite_store::Store;
+use klusterkite_tests::disk::SmallDisk;
 use klusterkite_tls::testing::{Authority, Ends};
 use klusterkite_tls::{Agents, Trust};
 use serde_json::Value;
@@ -124,30 +125,6 @@ impl Drop for Program {
             let _ = process.kill();
             let _ = process.wait();
         }
-    }
-}
-
-/// A file system of 1 MiB; `None`, with the reason printed, where mounting is not allowed.
-struct Mount(PathBuf);
-
-impl Mount {
-    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-    fn new(path: &Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]);
-        match mount.arg(path).output() {
-            Ok(output) if output.status.success() => Some(Self(path.to_owned())),
-            other => {
-                eprintln!("skipped: a small file system cannot be mounted here: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
@@ -386,7 +363,7 @@ fn a_manager_waits_for_a_database_that_another_one_holds() {
 fn a_full_disk_is_told_and_survived_and_what_was_answered_is_kept() {
     let mut program = Program::with_database("small/cluster.db");
     fs::create_dir(program.database().parent().unwrap()).unwrap();
-    let Some(_mount) = Mount::new(program.database().parent().unwrap()) else {
+    let Some(_mount) = SmallDisk::mount(program.database().parent().unwrap(), 1) else {
         return;
     };
     create(&program.database());

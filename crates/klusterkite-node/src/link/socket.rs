@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use klusterkite_tls::Trust;
 use klusterkite_wire::link::{FRAME_BYTES_MAX, ManagerMessage, NodeMessage};
-use klusterkite_wire::{Problem, Secret};
+use klusterkite_wire::{Problem, Secret, chain};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time;
@@ -163,18 +163,6 @@ async fn secure(
             |explained| chain(&explained),
         ))
     })
-}
-
-/// Writes an error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 async fn upgrade(

@@ -1,5 +1,4 @@
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -8,6 +7,7 @@ use argon2::Argon2;
 use argon2::password_hash::{PasswordVerifier as _, phc::PasswordHash};
 use klusterkite_core::configuration::ConfigurationState;
 use klusterkite_store::{Snapshot, Store};
+use klusterkite_tests::disk::SmallDisk;
 use klusterkite_wire::start::StartConfiguration;
 use serde_json::{Value, json};
 
@@ -162,7 +162,7 @@ fn a_full_disk_is_named_and_the_next_run_finishes_the_work() {
         let cluster = Cluster::new();
         let directory = cluster.path(full);
         fs::create_dir(&directory).unwrap();
-        let Some(_mount) = Mount::new(&directory) else {
+        let Some(_mount) = SmallDisk::mount(&directory, 1) else {
             return;
         };
         let filler = directory.join("filler");
@@ -186,29 +186,6 @@ fn a_full_disk_is_named_and_the_next_run_finishes_the_work() {
         assert!(output.status.success(), "{full}: {}", stderr(&output));
         assert!(database.exists());
         cluster.credentials();
-    }
-}
-
-/// A file system of 1 MiB; `None`, with the reason printed, where mounting is not allowed.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn new(path: &Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "none"]);
-        match mount.arg(path).output() {
-            Ok(output) if output.status.success() => Some(Self(path.to_owned())),
-            other => {
-                eprintln!("skipped: a small file system cannot be mounted here: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
