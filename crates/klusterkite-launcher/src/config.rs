@@ -7,6 +7,7 @@ use std::time::Duration;
 use klusterkite_hocon::{Config as Settings, Document};
 use klusterkite_install::file;
 use klusterkite_tls::Trust;
+use klusterkite_wire::start::STOP_GRACE_SECONDS;
 use klusterkite_wire::{ContainerType, Runtime, Secret, chain};
 use ureq::http::Uri;
 
@@ -205,7 +206,7 @@ fn read_all(read: &mut Reader) -> Option<Config> {
         backoff_min,
         backoff_max,
         backoff_reset: read.duration("backoffReset", seconds(60)),
-        stop_grace: read.duration("stopGrace", seconds(30)),
+        stop_grace: read.duration("stopGrace", seconds(u64::from(STOP_GRACE_SECONDS))),
         last_known_good_max_age: read.last_known_good_max_age(is_manager),
         has_fallback: fallback.is_some(),
         runs_stop_action: stop_action.is_some(),

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use klusterkite_wire::Incarnation;
-use klusterkite_wire::start::{CrashReport, StartFailure};
+use klusterkite_wire::start::{
+    CRASH_LOOP_CRASHES, CRASH_LOOP_SECONDS, CrashReport, StartFailure, is_permanent,
+};
 
 use crate::answer::Answer;
 
@@ -28,6 +30,9 @@ const STOPPING_MAX: Duration = Duration::from_hours(1);
 
 /// How often the time at which the node last ran is noted: often enough for an age in hours.
 const TOUCH_EVERY: Duration = Duration::from_mins(10);
+
+/// How many crashes are counted at most: more than the shortest pauses let happen before they have grown.
+const CRASHES_COUNTED_MAX: usize = 100;
 
 /// Longest time to become ready that a start configuration may ask for.
 const START_DEADLINE_MAX: Duration = Duration::from_hours(1);
@@ -411,10 +416,7 @@ impl Cycle {
             return;
         };
         out.push(say(Level::Error, format!("cannot install: {reason}")));
-        let report = CrashReport {
-            exit: format!("could not be installed: {reason}"),
-            last_lines: Vec::new(),
-        };
+        let report = CrashReport::of(format!("could not be installed: {reason}"));
         match origin {
             Origin::Next => self.next_failed(report.exit, None, now, out),
             Origin::LastKnownGood => self.fall_back(now, out),
@@ -495,7 +497,7 @@ impl Cycle {
                     format!("the node ended by itself: {}", report.exit),
                 ));
                 if self.policy.runs_stop_action {
-                    self.state.crash = Some(report);
+                    self.count_crash(report, now);
                     self.stop_action(out);
                 } else {
                     self.back_off(report, now, out);
@@ -566,14 +568,42 @@ impl Cycle {
 
     /// Pauses after a crash: decorrelated jitter, kept over restarts of the launcher.
     fn back_off(&mut self, report: CrashReport, now: Moment, out: &mut Actions) {
-        self.state.crash = Some(report);
+        let permanent = is_permanent(&report.exit);
+        let crashes = self.count_crash(report, now);
         let last = Duration::from_millis(self.state.backoff_milliseconds);
-        let pause = decorrelated(last, self.policy.backoff_min, self.policy.backoff_max, now);
+        let mut pause = decorrelated(last, self.policy.backoff_min, self.policy.backoff_max, now);
+        if permanent {
+            pause = self.policy.backoff_max;
+            let text = "its exit code says that starting it again does not help before something is changed";
+            out.push(say(Level::Error, text));
+        } else if crashes >= CRASH_LOOP_CRASHES {
+            let minutes = CRASH_LOOP_SECONDS / 60;
+            let text = format!(
+                "crash loop: the node ended by itself {crashes} times in {minutes} minutes"
+            );
+            out.push(say(Level::Error, text));
+        }
         let milliseconds = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         self.state.backoff_milliseconds = milliseconds;
         self.state.retry_at_unix_milliseconds = now.unix_milliseconds.checked_add(milliseconds);
         out.push(Action::StoreState);
         self.wait(pause, 0, now, out);
+    }
+
+    /// Notes how the node ended, for the next request, and how often that was so lately.
+    fn count_crash(&mut self, mut report: CrashReport, now: Moment) -> u32 {
+        let present = now.unix_milliseconds;
+        let crashes = &mut self.state.crashes_unix_milliseconds;
+        // A clock that was set back leaves times to come: they say nothing about the last minutes.
+        crashes.retain(|at| *at <= present && present - *at < CRASH_LOOP_SECONDS * 1000);
+        crashes.push(present);
+        if crashes.len() > CRASHES_COUNTED_MAX {
+            crashes.remove(0);
+        }
+        report.crashes = u32::try_from(crashes.len()).unwrap_or(u32::MAX);
+        let count = report.crashes;
+        self.state.crash = Some(report);
+        count
     }
 
     fn wait(&mut self, pause: Duration, round: u32, now: Moment, out: &mut Actions) {

@@ -15,7 +15,7 @@ pub(crate) type Sender = mpsc::SyncSender<ShellEvent>;
 
 /// An event from a thread of the launcher.
 pub(crate) enum ShellEvent {
-    /// TERM, INT or HUP.
+    /// TERM, INT, QUIT or HUP.
     StopSignal,
     /// A child or an adopted orphan has ended.
     ChildrenChanged,

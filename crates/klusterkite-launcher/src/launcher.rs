@@ -317,10 +317,7 @@ impl Launcher {
                 if let Err(error) = self.start_node(release, origin) {
                     kill_tree();
                     let exit = format!("could not be started: {error:#}");
-                    return Ok(Some(Event::Ended(CrashReport {
-                        exit,
-                        last_lines: Vec::new(),
-                    })));
+                    return Ok(Some(Event::Ended(CrashReport::of(exit))));
                 }
             }
             Action::Terminate => {
@@ -495,17 +492,14 @@ impl Launcher {
     /// Ends what belongs to the run of a host that has ended, and what it left.
     fn end_node(&mut self, exit: String) -> CrashReport {
         let Some(node) = self.node.take() else {
-            return CrashReport {
-                exit,
-                last_lines: Vec::new(),
-            };
+            return CrashReport::of(exit);
         };
         node.cancel.cancel();
         node.prefetch.cancel();
         kill_tree();
         CrashReport {
-            exit,
             last_lines: node.host.last_lines(),
+            ..CrashReport::of(exit)
         }
     }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::thread;
 
 use nix::sys::signal::SigSet;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::event::{Sender, ShellEvent};
@@ -20,7 +20,7 @@ pub(crate) fn unblock() -> io::Result<()> {
 
 /// Starts the thread that makes signals events.
 pub(crate) fn start(sender: Sender) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGCHLD])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGCHLD])?;
     // Who started the launcher by `nohup` wants it to outlive the terminal.
     if !is_ignored(SIGHUP) {
         signals.add_signal(SIGHUP)?;

@@ -4,6 +4,7 @@ use klusterkite_api::nodes::{Node, NodeExplanation, NodeOrder, Template};
 use klusterkite_core::plan::rollout::{NodeStatus, StopReason};
 use klusterkite_store::rows::{NodeRow, NodeRun};
 use klusterkite_wire::NodeId;
+use klusterkite_wire::start::{CRASH_LOOP_SECONDS, CrashReport};
 use klusterkite_wire::time::rfc3339;
 use serde::Serialize;
 
@@ -136,9 +137,20 @@ fn node(state: &State, row: &NodeRow) -> Option<Node> {
                 StopReason::Restart
             })
         }),
-        last_crash: row.last_crash.as_ref().map(|crash| crash.exit.clone()),
+        last_crash: row.last_crash.as_ref().map(crash_text),
         operations: operations(state, row),
     })
+}
+
+/// Writes how a node ended by itself, and whether it does so again and again.
+fn crash_text(crash: &CrashReport) -> String {
+    let exit = &crash.exit;
+    if crash.is_loop() {
+        let (count, minutes) = (crash.crashes, CRASH_LOOP_SECONDS / 60);
+        format!("{exit} (crash loop: {count} times in {minutes} minutes)")
+    } else {
+        exit.clone()
+    }
 }
 
 /// Returns the open stop order of a node.

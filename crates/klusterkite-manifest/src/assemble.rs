@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use klusterkite_hocon::{Config, Document, Error as HoconError, Path, quote};
 
@@ -6,7 +7,8 @@ use crate::cursor::{Cursor, invalid};
 use crate::decode;
 use crate::error::Error;
 use crate::manifest::{Manifest, parse};
-use crate::spec::{CommandSpec, EndpointSpec, ProcessSpec};
+use crate::spec::{CommandSpec, EndpointSpec, Limits, ProcessSpec, StopSpec};
+use crate::start_order::{Unordered, in_start_order};
 
 /// The manifest of one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +26,10 @@ pub struct Assembly {
     pub settings: Config,
     /// Roles of all packages.
     pub roles: BTreeSet<String>,
-    /// Processes by package id, those of one package in the order of its manifest.
+    /// Processes in the order in which they start; those that need not wait for each other by package id.
     pub processes: Vec<ProcessSpec>,
+    /// What the processes of one package may use together, by package id.
+    pub package_limits: BTreeMap<String, Limits>,
     /// Endpoints, in the same order.
     pub endpoints: Vec<EndpointSpec>,
     /// Migrators by name.
@@ -99,15 +103,18 @@ pub fn assemble_parsed(
         settings: resolved.without(SECTIONS_KEY),
         roles: BTreeSet::new(),
         processes: Vec::new(),
+        package_limits: BTreeMap::new(),
         endpoints: Vec::new(),
         migrators: BTreeMap::new(),
         seeders: BTreeMap::new(),
     };
+    let mut processes = Vec::new();
     for manifest in manifests {
         let sections = resolved.config(&sections_path(&manifest.package));
         let sections = sections.map_err(|source| invalid(&manifest.package, source))?;
-        assembly.add(manifest, sections.into_root())?;
+        assembly.add(manifest, sections.into_root(), &mut processes)?;
     }
+    assembly.processes = in_start_order(processes)?;
     Ok(assembly)
 }
 
@@ -137,20 +144,41 @@ fn hidden_sections(manifest: &Manifest) -> Result<Document, Error> {
 }
 
 impl Assembly {
-    fn add(&mut self, manifest: &Manifest, sections: Config) -> Result<(), Error> {
+    /// Returns the longest time that a stop of the node may take: drain delay, hook and grace.
+    pub fn stop_time(&self) -> Duration {
+        let stops = || self.processes.iter().map(|process| &process.stop);
+        let drain = stops().map(|stop| stop.drain).max();
+        let rest = stops().map(StopSpec::time_after_drain).max();
+        drain.unwrap_or_default() + rest.unwrap_or_default()
+    }
+
+    fn add(
+        &mut self,
+        manifest: &Manifest,
+        sections: Config,
+        processes: &mut Vec<Unordered>,
+    ) -> Result<(), Error> {
         let cursor = Cursor::resolved(&manifest.package, sections);
         self.roles.extend(manifest.roles.iter().cloned());
         for (name, object) in cursor.named("processes")? {
-            let known = self.processes.iter().find(|process| process.name == name);
+            let known = processes.iter().find(|known| known.process.name == name);
             refuse_second(
                 "process",
                 &name,
-                known.map(|process| &process.package),
+                known.map(|known| &known.process.package),
                 manifest,
             )?;
             if let Some(object) = object {
-                self.processes.push(decode::process(&name, &object)?);
+                processes.push(Unordered {
+                    process: decode::process(&name, &object)?,
+                    priority: manifest.priority,
+                    after: decode::after(&object)?,
+                });
             }
+        }
+        let limits = decode::limits(&cursor)?;
+        if !limits.is_empty() {
+            self.package_limits.insert(manifest.package.clone(), limits);
         }
         for (name, object) in cursor.named("endpoints")? {
             let known = self.endpoints.iter().find(|endpoint| endpoint.name == name);
@@ -167,7 +195,7 @@ impl Assembly {
         add_commands("migrator", &cursor, manifest, &mut self.migrators)?;
         add_commands("seeder", &cursor, manifest, &mut self.seeders)?;
         for (count, limit, kind) in [
-            (self.processes.len(), PROCESSES_MAX, "processes"),
+            (processes.len(), PROCESSES_MAX, "processes"),
             (self.endpoints.len(), ENDPOINTS_MAX, "endpoints"),
         ] {
             if count > limit {

@@ -8,7 +8,10 @@ use klusterkite_hocon::Config;
 
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::spec::{CommandSpec, EndpointSpec, Probe, ProbeKind, ProcessSpec, StopSignal, StopSpec};
+use crate::spec::{
+    CommandSpec, EndpointSpec, Limits, Probe, ProbeKind, ProcessSpec, StopHook, StopSignal,
+    StopSpec,
+};
 
 /// How many words a command may have; operating systems stop at some hundred KiB anyway.
 const COMMAND_WORDS_MAX: usize = 1000;
@@ -33,6 +36,18 @@ const GRACE: Duration = Duration::from_secs(10);
 /// A stop has to end while the order that caused it is still of interest.
 const STOP_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(1);
 
+/// Time for the stop hook when the manifest does not say.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Below, not even a shell starts.
+const MEMORY_MIN: u64 = 1 << 20;
+
+/// Kernels count processes in 22 bits.
+const PROCESSES_MAX: u32 = 1 << 22;
+
+/// A hundredth of a processor to a thousand of them.
+const CPU_RANGE: RangeInclusive<f64> = 0.01..=1000.0;
+
 /// Stands in for a command that is not known yet.
 const OPEN: &str = "?";
 
@@ -44,6 +59,8 @@ pub(crate) fn process(name: &str, cursor: &Cursor<'_>) -> Result<ProcessSpec, Er
         "liveness",
         "stop",
         "restarts",
+        "after",
+        "limits",
     ])?;
     Ok(ProcessSpec {
         name: name.to_owned(),
@@ -54,6 +71,44 @@ pub(crate) fn process(name: &str, cursor: &Cursor<'_>) -> Result<ProcessSpec, Er
         liveness: probe(cursor, "liveness")?,
         stop: stop(cursor)?,
         restarts: count(cursor, "restarts", 0, 0..=RESTARTS_MAX)?,
+        after: after(cursor)?.unwrap_or_default(),
+        limits: limits(cursor)?,
+    })
+}
+
+/// Reads the names of the processes after which one starts, if the manifest has them.
+pub(crate) fn after(cursor: &Cursor<'_>) -> Result<Option<Vec<String>>, Error> {
+    cursor.optional("after", Config::string_list_optional)
+}
+
+/// Reads `limits` of a process or of a package.
+pub(crate) fn limits(cursor: &Cursor<'_>) -> Result<Limits, Error> {
+    let Some(limits) = cursor.object("limits")? else {
+        return Ok(Limits::default());
+    };
+    limits.allow(&["memory", "processes", "cpu"])?;
+    let memory_bytes = limits.optional("memory", Config::size_bytes_optional)?;
+    if memory_bytes.is_some_and(|bytes| bytes < MEMORY_MIN) {
+        return Err(limits.bad("memory", "must be at least 1 MiB"));
+    }
+    let processes = match limits.optional("processes", Config::integer_optional)? {
+        None => None,
+        Some(_) => Some(count(&limits, "processes", 1, 1..=PROCESSES_MAX)?),
+    };
+    let cpu = limits.optional("cpu", Config::float_optional)?;
+    if cpu.is_some_and(|cpu| !CPU_RANGE.contains(&cpu)) {
+        return Err(limits.bad("cpu", "must be between 0.01 and 1000 processors"));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked"
+    )]
+    let cpu_thousandths = cpu.map(|cpu| (cpu * 1000.0).round() as u32);
+    Ok(Limits {
+        memory_bytes,
+        processes,
+        cpu_thousandths,
     })
 }
 
@@ -137,9 +192,10 @@ fn stop(cursor: &Cursor<'_>) -> Result<StopSpec, Error> {
             signal: StopSignal::Term,
             grace: GRACE,
             drain: Duration::ZERO,
+            hook: None,
         });
     };
-    stop.allow(&["signal", "grace", "drain"])?;
+    stop.allow(&["command", "timeout", "signal", "grace", "drain"])?;
     let name = stop.optional("signal", Config::string_optional)?;
     let name = name.as_deref().unwrap_or(StopSignal::Term.as_str());
     let signal = StopSignal::ALL
@@ -153,7 +209,22 @@ fn stop(cursor: &Cursor<'_>) -> Result<StopSpec, Error> {
         signal,
         grace: duration(&stop, "grace", GRACE, STOP_RANGE)?,
         drain: duration(&stop, "drain", Duration::ZERO, STOP_RANGE)?,
+        hook: stop_hook(&stop)?,
     })
+}
+
+fn stop_hook(stop: &Cursor<'_>) -> Result<Option<StopHook>, Error> {
+    let has = |name: &str| stop.keys().iter().any(|key| key == name);
+    if !has("command") {
+        if has("timeout") {
+            return Err(stop.bad("timeout", "is the time of `command`, which is missing"));
+        }
+        return Ok(None);
+    }
+    Ok(Some(StopHook {
+        command: words(stop, "command")?,
+        timeout: duration(stop, "timeout", HOOK_TIMEOUT, STOP_RANGE)?,
+    }))
 }
 
 fn probe(cursor: &Cursor<'_>, key: &str) -> Result<Option<Probe>, Error> {

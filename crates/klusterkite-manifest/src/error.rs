@@ -50,6 +50,27 @@ pub enum Error {
         /// The package, as written the second time.
         package: String,
     },
+    /// A process is to start after one that does not exist.
+    #[error(
+        "process `{process}` of package `{package}` is to start after `{after}`, which no package of the node defines"
+    )]
+    UnknownProcess {
+        /// The process.
+        process: String,
+        /// Its package.
+        package: String,
+        /// What it waits for.
+        after: String,
+    },
+    /// Processes are to start after each other.
+    #[error(
+        "the processes {} are to start after each other; say with `after` which one starts first",
+        processes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    )]
+    Circle {
+        /// The processes, each to start after the next one, and the last after the first.
+        processes: Vec<String>,
+    },
     /// There is more of something than a node may have.
     #[error("the packages of a node define more than {limit} {kind}")]
     TooMany {
@@ -68,7 +89,11 @@ impl Error {
             | Self::Template { source }
             | Self::Start { source }
             | Self::Settings { source } => Some(source),
-            Self::Duplicate { .. } | Self::DuplicatePackage { .. } | Self::TooMany { .. } => None,
+            Self::Duplicate { .. }
+            | Self::DuplicatePackage { .. }
+            | Self::UnknownProcess { .. }
+            | Self::Circle { .. }
+            | Self::TooMany { .. } => None,
         }
     }
 

@@ -11,8 +11,12 @@ mod decode;
 mod error;
 mod manifest;
 mod spec;
+mod start_order;
 
 pub use assemble::{Assembly, ManifestText, assemble, assemble_parsed};
 pub use error::Error;
 pub use manifest::{MANIFEST_FILE, Manifest, Priority, parse};
-pub use spec::{CommandSpec, EndpointSpec, Probe, ProbeKind, ProcessSpec, StopSignal, StopSpec};
+pub use spec::{
+    CommandSpec, EndpointSpec, Limits, Probe, ProbeKind, ProcessSpec, StopHook, StopSignal,
+    StopSpec,
+};

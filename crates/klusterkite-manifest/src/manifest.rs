@@ -13,11 +13,12 @@ pub const MANIFEST_FILE: &str = "klusterkite.hocon";
 /// How many roles a package may have.
 const ROLES_MAX: usize = 64;
 
-const TOP_KEYS: [&str; 7] = [
+const TOP_KEYS: [&str; 8] = [
     "priority",
     "roles",
     "config",
     "processes",
+    "limits",
     "endpoints",
     "migrators",
     "seeders",
@@ -84,6 +85,7 @@ pub fn parse(package: &str, text: &str) -> Result<Manifest, Error> {
             return Err(cursor.bad(section, "must be written out, not come from a substitution"));
         }
     }
+    decode::limits(&cursor)?;
     Ok(Manifest {
         package: package.to_owned(),
         priority: priority(&cursor)?,

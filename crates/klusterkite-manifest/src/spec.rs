@@ -18,6 +18,10 @@ pub struct ProcessSpec {
     pub liveness: Option<Probe>,
     /// How it is stopped.
     pub stop: StopSpec,
+    /// Names of the processes of the node that have to be ready before it starts; they form no circle.
+    pub after: Vec<String>,
+    /// What it and everything that it starts may use.
+    pub limits: Limits,
     /// How often it may be restarted in place before the node fails.
     pub restarts: u32,
 }
@@ -57,15 +61,55 @@ pub enum ProbeKind {
     Notify,
 }
 
-/// How a process is stopped: drain, signal, grace, kill.
+/// What processes may use together; where the container cannot enforce a limit, its node says so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory in bytes; who needs more is killed.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads at a time; who wants one more gets an error.
+    pub processes: Option<u32>,
+    /// Processor time in thousandths of one processor; who wants more waits.
+    pub cpu_thousandths: Option<u32>,
+}
+
+impl Limits {
+    /// Tells whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How a process is stopped: drain, hook, signal, grace, kill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StopSpec {
     /// Signal that asks it to stop.
     pub signal: StopSignal,
     /// Time between that signal and the kill.
     pub grace: Duration,
-    /// Time between leaving the list of members and the signal, for requests under way.
+    /// Time between leaving the list of members and the hook or signal, for requests under way.
     pub drain: Duration,
+    /// What is run before the signal.
+    pub hook: Option<StopHook>,
+}
+
+impl StopSpec {
+    /// Returns how long a stop may take after the drain delay.
+    pub fn time_after_drain(&self) -> Duration {
+        let hook = self
+            .hook
+            .as_ref()
+            .map_or(Duration::ZERO, |hook| hook.timeout);
+        hook + self.grace
+    }
+}
+
+/// A program that is run before a process gets its stop signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopHook {
+    /// Program and arguments, as in [`ProcessSpec::command`].
+    pub command: Vec<String>,
+    /// Time after which it is killed and the stop goes on.
+    pub timeout: Duration,
 }
 
 /// A signal that asks a process to stop.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use klusterkite_hocon::Document;
 use klusterkite_tls::Trust;
@@ -37,6 +38,8 @@ pub struct StartSettings {
     pub trust: Trust,
     /// Addresses by which services find their own cluster.
     pub seeds: Vec<String>,
+    /// How long a stop by a signal may take before the launcher kills (`KlusterKite.NodeManager.StopGraceMilliseconds`).
+    pub stop_grace: Option<Duration>,
     /// Address by which other nodes reach this one (`KlusterKite.Cluster.Address`).
     pub address: Option<String>,
     /// Roles whose members are watched (`KlusterKite.Cluster.Watch`); `*`, the default, for all.
@@ -78,6 +81,7 @@ impl StartSettings {
                     .map(PathBuf::from),
             ),
             seeds: read.texts("KlusterKite.Cluster.Seeds")?.unwrap_or_default(),
+            stop_grace: read.milliseconds("KlusterKite.NodeManager.StopGraceMilliseconds")?,
             address: read.text("KlusterKite.Cluster.Address")?,
             watch: watch.unwrap_or_else(|| vec!["*".to_owned()]),
         })
@@ -105,6 +109,17 @@ impl Reader<'_> {
         let expected = "a text or a number";
         let text = scalar(value).ok_or(Error::SettingKind { setting, expected })?;
         Ok(Some(text))
+    }
+
+    fn milliseconds(&self, setting: &'static str) -> Result<Option<Duration>, Error> {
+        let Some(text) = self.text(setting)? else {
+            return Ok(None);
+        };
+        let expected = "a whole number of milliseconds";
+        let milliseconds = text
+            .parse()
+            .map_err(|_| Error::SettingKind { setting, expected })?;
+        Ok(Some(Duration::from_millis(milliseconds)))
     }
 
     fn texts(&self, setting: &'static str) -> Result<Option<Vec<String>>, Error> {
@@ -164,8 +179,12 @@ mod tests {
         assert_eq!(settings.seeds, ["10.0.0.5:3090"]);
         assert_eq!(settings.watch, ["*"]);
         assert_eq!(settings.address, None);
+        assert_eq!(settings.stop_grace, None);
         assert_eq!(settings.trust, Trust::System);
         let mut settings = complete();
+        settings["KlusterKite"]["NodeManager"]["StopGraceMilliseconds"] = json!(1500);
+        let read = StartSettings::from_settings(&settings).unwrap();
+        assert_eq!(read.stop_grace, Some(Duration::from_millis(1500)));
         settings["KlusterKite"]["NodeManager"]["Tls"] = json!({ "Ca": ["/a/ca.pem"] });
         let settings = StartSettings::from_settings(&settings).unwrap();
         assert_eq!(settings.trust, Trust::Authorities(vec!["/a/ca.pem".into()]));

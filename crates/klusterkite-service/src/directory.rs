@@ -5,11 +5,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, ffi::OsString};
 
 use anyhow::{Context, Result, bail};
 use klusterkite_manifest::{
-    EndpointSpec, ManifestText, Probe, ProbeKind, ProcessSpec, StopSignal, assemble,
+    EndpointSpec, ManifestText, Probe, ProbeKind, ProcessSpec, StopHook, StopSignal, assemble,
 };
 use klusterkite_node::{StartSettings, program};
 use klusterkite_wire::link::{Endpoint, Module};
@@ -55,6 +56,8 @@ pub(crate) struct ServiceDirectory {
     pub(crate) modules: Vec<Module>,
     /// HTTP endpoints.
     pub(crate) endpoints: Vec<Endpoint>,
+    /// The longest time that a stop may take.
+    pub(crate) stop_time: Duration,
     processes: Vec<ProcessSpec>,
 }
 
@@ -67,6 +70,8 @@ pub(crate) struct HostedProcess {
     pub(crate) program: Program,
     /// What tells it to stop.
     pub(crate) signal: Signal,
+    /// What is run before that.
+    pub(crate) hook: Option<StopHook>,
     /// Probe that the host carries out for readiness.
     pub(crate) readiness: Option<Probe>,
     /// Probe that the host carries out for liveness.
@@ -107,6 +112,7 @@ impl ServiceDirectory {
             modules: read_modules(&path)?,
             data,
             address: address.or_else(|| environment.get(VARIABLE_NETWORK_NAME).cloned()),
+            stop_time: assembly.stop_time(),
             roles: assembly.roles.into_iter().collect(),
             endpoints: assembly.endpoints.into_iter().map(endpoint).collect(),
             processes: assembly.processes,
@@ -137,6 +143,8 @@ impl ServiceDirectory {
             restarts: spec.restarts,
             grace: spec.stop.grace,
             drain: spec.stop.drain,
+            hook: spec.stop.hook.as_ref().map(|hook| hook.timeout),
+            after: self.places(&spec.after),
         };
         let mut variables = spec.env.clone();
         variables.extend(self.variables(index, paths));
@@ -154,9 +162,15 @@ impl ServiceDirectory {
             rules,
             program,
             signal: signal(spec.stop.signal),
+            hook: spec.stop.hook.clone(),
             readiness: spec.readiness.clone().filter(|probe| !notifies(probe)),
             liveness: spec.liveness.clone().filter(|probe| !notifies(probe)),
         }
+    }
+
+    fn places(&self, names: &[String]) -> Vec<usize> {
+        let place = |name: &String| self.processes.iter().position(|one| one.name == *name);
+        names.iter().filter_map(place).collect()
     }
 
     /// Returns what a process learns about its node from its environment.

@@ -20,7 +20,7 @@ use crate::launcher::Launcher;
 use crate::node::{Action, Ending, Event, Node};
 use crate::output::{Output, Stream, Tail};
 use crate::probe::{watch_liveness, watch_readiness};
-use crate::process::{self, Running};
+use crate::process::{self, Program, Running, RunningHook};
 use crate::sockets::{SocketPaths, listen_for_notices};
 
 /// How many events of processes, probes and the launcher may wait; their senders wait then.
@@ -44,7 +44,15 @@ pub(crate) async fn run(directory: ServiceDirectory, output: Output) -> Result<E
     let launcher = Launcher::connect(events.clone()).await;
     let processes = directory.processes(&paths);
     let rules = processes.iter().map(|process| process.rules.clone());
-    let mut node = Node::new(rules.collect(), launcher.is_some());
+    let stop_limit = directory.start.stop_grace;
+    if let Some(limit) = stop_limit.filter(|limit| *limit < directory.stop_time) {
+        tracing::warn!(
+            ?limit,
+            stop_time = ?directory.stop_time,
+            "a stop by a signal will be cut short: `stopGrace` of the launcher is shorter than drain, hook and grace"
+        );
+    }
+    let mut node = Node::new(rules.collect(), launcher.is_some(), stop_limit);
     let (link, mut link_events) = Link::start(link_settings(&directory), node.report());
     let mut slots = Vec::new();
     for (index, process) in processes.into_iter().enumerate() {
@@ -52,6 +60,7 @@ pub(crate) async fn run(directory: ServiceDirectory, output: Output) -> Result<E
         slots.push(Slot {
             process,
             running: None,
+            hook: None,
             tail: Tail::default(),
         });
     }
@@ -130,6 +139,7 @@ fn link_settings(directory: &ServiceDirectory) -> LinkSettings {
 struct Slot {
     process: HostedProcess,
     running: Option<Running>,
+    hook: Option<RunningHook>,
     tail: Tail,
 }
 
@@ -162,6 +172,8 @@ impl Host {
                     running.signal(slot.process.signal);
                 }
             }
+            Action::RunHook { process } => self.run_hook(process),
+            Action::EndHook { process } => self.slots[process].hook = None,
             Action::Kill { process } => {
                 if let Some(running) = &self.slots[process].running {
                     running.kill();
@@ -236,6 +248,25 @@ impl Host {
         vec![Event::Started { process }]
     }
 
+    fn run_hook(&mut self, process: usize) {
+        let slot = &mut self.slots[process];
+        let Some(hook) = &slot.process.hook else {
+            return;
+        };
+        tracing::info!(process = slot.process.rules.name, "running its stop hook");
+        let program = Program {
+            command: hook.command.clone(),
+            ..slot.process.program.clone()
+        };
+        slot.hook = Some(process::start_hook(
+            process,
+            program,
+            &self.output,
+            &slot.tail,
+            self.events.clone(),
+        ));
+    }
+
     /// Keeps the runs of the processes in step with their events.
     fn observe(&mut self, event: &Event) {
         match event {
@@ -247,6 +278,7 @@ impl Host {
                 }
             }
             Event::Cleared { process } => self.slots[*process].running = None,
+            Event::HookEnded { process } => self.slots[*process].hook = None,
             Event::LauncherGone => {
                 tracing::warn!("the launcher is gone; the node keeps running");
                 self.launcher = None;

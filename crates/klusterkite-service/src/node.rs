@@ -2,19 +2,24 @@
 //!
 //! ```text
 //! running ──stop order stored, signal, fenced, failure──► draining ──delay over──► stopping ──all ended──► left
+//!                                                                        each process: hook ► signal ► grace ► kill
 //! ```
 //!
 //! Running, a node is `starting` until all its processes are ready, `ready` while they are, or `draining` after a
 //! drain order. The status that withdraws the node's endpoints is always told before the first process is signalled.
 
 mod process;
+mod stop;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klusterkite_wire::OrderId;
-use klusterkite_wire::link::{AckState, NodeReport, Order, OrderKind, ReportedStatus};
+use klusterkite_wire::link::{
+    AckState, NodeReport, Order, OrderKind, ReportedStatus, STOP_RESERVE_SECONDS,
+};
 use klusterkite_wire::socket::{HostMessage, LauncherMessage};
+use klusterkite_wire::start::is_permanent;
 
 pub(crate) use self::process::ProcessRules;
 use self::process::{Process, Stage};
@@ -23,7 +28,7 @@ use self::process::{Process, Stage};
 const STORE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Part of a stop order's deadline that is kept for killing and leaving.
-const KILL_RESERVE: Duration = Duration::from_secs(2);
+const KILL_RESERVE: Duration = Duration::from_secs(STOP_RESERVE_SECONDS as u64);
 
 /// How long killed processes may take to disappear; one that hangs in the kernel must not hold the node.
 const KILL_TIME_MAX: Duration = Duration::from_secs(5);
@@ -60,6 +65,10 @@ pub(crate) enum Event {
     SaidReady { process: usize },
     /// A process said `WATCHDOG=1`.
     SaidAlive { process: usize },
+    /// A process said `STOPPING=1`.
+    SaidStopping { process: usize },
+    /// The stop hook of a process ended, could not be started, or was killed.
+    HookEnded { process: usize },
     /// The manager ordered something.
     Order(Box<Order>),
     /// The launcher said something.
@@ -79,6 +88,10 @@ pub(crate) enum Event {
 pub(crate) enum Action {
     /// Start a process in its own group.
     Start { process: usize },
+    /// Run the stop hook of a process.
+    RunHook { process: usize },
+    /// Kill the stop hook of a process.
+    EndHook { process: usize },
     /// Send a process's stop signal to its group.
     Signal { process: usize },
     /// Kill a process's group.
@@ -106,6 +119,8 @@ pub(crate) struct Ending {
     pub(crate) ordered: bool,
     /// The process that is to blame.
     pub(crate) process: Option<usize>,
+    /// Whether that process said that a restart does not help.
+    pub(crate) permanent: bool,
 }
 
 /// The node.
@@ -117,6 +132,8 @@ pub(crate) struct Node {
     storing: Option<(Box<Order>, Duration)>,
     prefetches: BTreeMap<OrderId, Duration>,
     has_launcher: bool,
+    /// How long a stop by a signal may take before the launcher kills.
+    stop_limit: Option<Duration>,
     was_ready: bool,
     terminations: u32,
     /// The launcher died, and the signal that the kernel may send then has not come.
@@ -142,13 +159,18 @@ struct Cause {
 
 impl Node {
     /// Makes a node of processes that are to be started in this order.
-    pub(crate) fn new(processes: Vec<ProcessRules>, has_launcher: bool) -> Self {
+    pub(crate) fn new(
+        processes: Vec<ProcessRules>,
+        has_launcher: bool,
+        stop_limit: Option<Duration>,
+    ) -> Self {
         Self {
             processes: processes.into_iter().map(Process::new).collect(),
             phase: Phase::Running { drained: None },
             storing: None,
             prefetches: BTreeMap::new(),
             has_launcher,
+            stop_limit,
             was_ready: false,
             terminations: 0,
             orphaned: false,
@@ -156,12 +178,10 @@ impl Node {
         }
     }
 
-    /// Starts all processes.
+    /// Starts the processes that wait for no other one.
     pub(crate) fn start(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
-        for process in 0..self.processes.len() {
-            actions.push(Action::Start { process });
-        }
+        self.start_queued(&mut actions);
         self.say_changes(&mut actions);
         actions
     }
@@ -227,6 +247,8 @@ impl Node {
             }
             Event::SaidReady { process } => self.process(process).said_ready(now),
             Event::SaidAlive { process } => self.process(process).said_alive(now),
+            Event::SaidStopping { process } => self.process(process).said_stopping(),
+            Event::HookEnded { process } => self.hook_ended(now, process, &mut actions),
             Event::Order(order) => self.order(now, order, &mut actions),
             Event::Launcher(message) => self.launcher_said(now, message, &mut actions),
             Event::LauncherGone => self.launcher_gone(now, &mut actions),
@@ -238,9 +260,34 @@ impl Node {
             Event::TimePassed => self.time_passed(now, &mut actions),
         }
         if !matches!(self.phase, Phase::Left) {
+            self.start_queued(&mut actions);
             self.say_changes(&mut actions);
         }
         actions
+    }
+
+    /// Starts the processes whose turn it is.
+    fn start_queued(&mut self, actions: &mut Vec<Action>) {
+        if !matches!(self.phase, Phase::Running { .. }) {
+            return;
+        }
+        for process in 0..self.processes.len() {
+            let one = &self.processes[process];
+            if one.stage == Stage::Queued && self.first_unready(one).is_none() {
+                self.process(process).begin();
+                actions.push(Action::Start { process });
+            }
+        }
+    }
+
+    /// Returns a process that has to be ready before this one starts, and is not.
+    fn first_unready(&self, process: &Process) -> Option<&Process> {
+        let mut before = process
+            .rules
+            .after
+            .iter()
+            .map(|place| &self.processes[*place]);
+        before.find(|before| !matches!(before.stage, Stage::Ready { .. }))
     }
 
     fn process(&mut self, process: usize) -> &mut Process {
@@ -255,7 +302,14 @@ impl Node {
 
     /// Says for what the node waits, when a process had the chance to become ready and did not.
     fn waiting_for(&self) -> Option<String> {
-        self.processes.iter().find_map(Process::waiting_for)
+        let own = self.processes.iter().find_map(Process::waiting_for);
+        own.or_else(|| {
+            let queued = |process: &&Process| process.stage == Stage::Queued;
+            let queued = self.processes.iter().find(queued)?;
+            let before = self.first_unready(queued)?;
+            let (name, before) = (&queued.rules.name, &before.rules.name);
+            Some(format!("process `{name}` waits until `{before}` is ready"))
+        })
     }
 
     /// Tells the launcher once that the release is good, and the manager each change.
@@ -285,14 +339,18 @@ impl Node {
         match &mut ended.stage {
             // What the main process left behind has the rest of the grace.
             Stage::Stopping { .. } if !running => {}
-            _ => {
+            stage => {
+                if matches!(stage, Stage::Hooked { .. }) {
+                    actions.push(Action::EndHook { process });
+                }
                 actions.push(Action::Kill { process });
                 ended.stage = Stage::killed(now);
             }
         }
-        if running && ended.restarts >= ended.rules.restarts {
-            let reason = ended.ending();
-            self.begin_stop(now, Cause::unordered(reason, Some(process)), actions);
+        if running && !ended.may_be_restarted() {
+            let mut cause = Cause::unordered(ended.ending(), Some(process));
+            cause.ending.permanent = ended.exit.as_deref().is_some_and(is_permanent);
+            self.begin_stop(now, cause, actions);
         }
     }
 
@@ -398,6 +456,7 @@ impl Node {
                         reason: order.reason,
                         ordered: true,
                         process: None,
+                        permanent: false,
                     },
                 };
                 self.begin_stop(now, cause, actions);
@@ -455,132 +514,6 @@ impl Node {
         }
     }
 
-    /// The first signal stops the node (or ends a drain delay that goes on), the second one kills at once.
-    ///
-    /// One that the kernel sends when the launcher dies does not count, because the next launcher in this container
-    /// sends another one: together they must not kill.
-    fn terminate(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        if self.orphaned {
-            self.orphaned = false;
-        } else {
-            self.terminations += 1;
-        }
-        if self.terminations > 1 {
-            self.begin_signals(now, actions);
-            for process in 0..self.processes.len() {
-                if matches!(self.processes[process].stage, Stage::Stopping { .. }) {
-                    actions.push(Action::Kill { process });
-                    self.process(process).stage = Stage::killed(now);
-                }
-            }
-            return;
-        }
-        if matches!(self.phase, Phase::Running { .. }) {
-            let mut cause =
-                Cause::unordered("the node was told to end by a signal".to_owned(), None);
-            cause.ending.ordered = true;
-            self.begin_stop(now, cause, actions);
-        } else {
-            self.begin_signals(now, actions);
-        }
-    }
-
-    /// Withdraws the node's endpoints, and goes on to the signals after the drain delay.
-    fn begin_stop(&mut self, now: Duration, cause: Cause, actions: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Running { .. }) {
-            return;
-        }
-        if cause.ending.process.is_some() {
-            self.phase = Phase::Stopping { cause };
-            self.tell(actions);
-            self.signal_all(now, actions);
-            return;
-        }
-        // Nobody was sent to a node that was never ready.
-        let drain = if self.was_ready {
-            self.longest(|rules| rules.drain)
-        } else {
-            Duration::ZERO
-        };
-        let mut until = now + drain;
-        if let Some(deadline) = cause.deadline {
-            let grace = self.longest(|rules| rules.grace);
-            let latest = deadline.saturating_sub(grace + KILL_RESERVE);
-            until = until.min(latest).max(now);
-        }
-        self.phase = Phase::Draining { until, cause };
-        for process in &mut self.processes {
-            if matches!(process.stage, Stage::Waiting { .. }) {
-                process.stage = Stage::Ended;
-            }
-        }
-        self.tell(actions);
-        if until <= now {
-            self.begin_signals(now, actions);
-        } else {
-            self.leave_when_ended(actions);
-        }
-    }
-
-    fn longest(&self, time: impl Fn(&ProcessRules) -> Duration) -> Duration {
-        let times = self.processes.iter().map(|process| time(&process.rules));
-        times.max().unwrap_or_default()
-    }
-
-    /// Ends the drain delay.
-    fn begin_signals(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        let Phase::Draining { cause, .. } = &self.phase else {
-            return;
-        };
-        self.phase = Phase::Stopping {
-            cause: cause.clone(),
-        };
-        self.signal_all(now, actions);
-    }
-
-    fn signal_all(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        let Phase::Stopping { cause } = &self.phase else {
-            return;
-        };
-        let deadline = cause.deadline;
-        for (process, one) in self.processes.iter_mut().enumerate() {
-            match one.stage {
-                Stage::Waiting { .. } => one.stage = Stage::Ended,
-                Stage::Starting | Stage::Ready { .. } => {
-                    let mut kill_at = now + one.rules.grace;
-                    if let Some(deadline) = deadline {
-                        let latest = deadline.saturating_sub(KILL_RESERVE);
-                        kill_at = kill_at.min(latest).max(now);
-                    }
-                    one.stage = Stage::Stopping {
-                        kill_at: Some(kill_at),
-                        give_up: None,
-                    };
-                    actions.push(Action::Signal { process });
-                }
-                Stage::Stopping { .. } | Stage::Ended => {}
-            }
-        }
-        self.leave_when_ended(actions);
-    }
-
-    fn leave_when_ended(&mut self, actions: &mut Vec<Action>) {
-        let ended = |process: &Process| matches!(process.stage, Stage::Ended);
-        if !self.processes.iter().all(ended) {
-            return;
-        }
-        let cause = match &self.phase {
-            Phase::Draining { cause, .. } | Phase::Stopping { cause } => cause.clone(),
-            Phase::Running { .. } | Phase::Left => return,
-        };
-        self.tell(actions);
-        if let Some(order_id) = cause.order_id {
-            actions.push(answer(order_id, AckState::Done));
-        }
-        actions.push(Action::Leave(cause.ending));
-        self.phase = Phase::Left;
-    }
-
     fn time_passed(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let late = |until: &Duration| *until <= now;
         let overdue: Vec<OrderId> = self
@@ -614,9 +547,10 @@ impl Node {
             return;
         }
         match one.stage {
-            Stage::Waiting { .. } => {
-                one.begin();
-                actions.push(Action::Start { process });
+            Stage::Waiting { .. } => one.stage = Stage::Queued,
+            Stage::Hooked { .. } => {
+                actions.push(Action::EndHook { process });
+                self.signal(now, process, actions);
             }
             Stage::Ready { .. } => {
                 let why = "it said no `WATCHDOG=1` in time".to_owned();
@@ -630,12 +564,19 @@ impl Node {
             }
             // It hangs in the kernel: nothing more can be done from here.
             Stage::Stopping { .. } => self.cleared(now, process, actions),
-            Stage::Starting | Stage::Ended => {}
+            Stage::Queued | Stage::Starting | Stage::Ended => {}
         }
     }
 }
 
 impl Cause {
+    /// Returns when the last process has to be killed so that the node has left at the deadline.
+    fn latest(&self) -> Duration {
+        self.deadline.map_or(Duration::MAX, |deadline| {
+            deadline.saturating_sub(KILL_RESERVE)
+        })
+    }
+
     fn unordered(reason: String, process: Option<usize>) -> Self {
         Self {
             order_id: None,
@@ -644,6 +585,7 @@ impl Cause {
                 reason,
                 ordered: false,
                 process,
+                permanent: false,
             },
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time;
 
@@ -117,30 +117,79 @@ pub(crate) fn start(
         .spawn()
         .with_context(|| format!("`{}`", program.command[0]))?;
     let group = child.id().context("it ended while it was started")?;
-    let mut forwards = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        let (name, output, tail) = (program.name.clone(), output.clone(), tail.clone());
-        forwards.push(tokio::spawn(forward(
-            stdout,
-            name,
-            Stream::Out,
-            output,
-            tail,
-        )));
-    }
-    if let Some(stderr) = child.stderr.take() {
-        let (name, output, tail) = (program.name.clone(), output.clone(), tail.clone());
-        forwards.push(tokio::spawn(forward(
-            stderr,
-            name,
-            Stream::Err,
-            output,
-            tail,
-        )));
-    }
+    let forwards = forward_all(&mut child, &program.name, output, tail);
     tokio::spawn(watch(process, child, group, events));
     let tasks = Vec::new();
     Ok((Running { group, tasks }, forwards))
+}
+
+/// Starts the tasks that forward what a child writes.
+fn forward_all(child: &mut Child, name: &str, output: &Output, tail: &Tail) -> Vec<JoinHandle<()>> {
+    let mut forwards = Vec::new();
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    if let Some(out) = out {
+        let (name, output, tail) = (name.to_owned(), output.clone(), tail.clone());
+        forwards.push(tokio::spawn(forward(out, name, Stream::Out, output, tail)));
+    }
+    if let Some(err) = err {
+        let (name, output, tail) = (name.to_owned(), output.clone(), tail.clone());
+        forwards.push(tokio::spawn(forward(err, name, Stream::Err, output, tail)));
+    }
+    forwards
+}
+
+/// A stop hook that runs; it is killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct RunningHook {
+    _life: oneshot::Sender<()>,
+}
+
+/// Runs a stop hook; its end, whatever it is, comes as [`Event::HookEnded`].
+pub(crate) fn start_hook(
+    process: usize,
+    program: Program,
+    output: &Output,
+    tail: &Tail,
+    events: mpsc::Sender<Event>,
+) -> RunningHook {
+    let (life, ended) = oneshot::channel();
+    let (output, tail) = (output.clone(), tail.clone());
+    tokio::spawn(async move {
+        let name = program.name.clone();
+        if let Err(error) = run_hook(&program, &output, &tail, ended).await {
+            tracing::warn!(process = name, "its stop hook failed: {error:#}");
+        }
+        // The receiver is gone only when the host ends.
+        let _ = events.send(Event::HookEnded { process }).await;
+    });
+    RunningHook { _life: life }
+}
+
+async fn run_hook(
+    program: &Program,
+    output: &Output,
+    tail: &Tail,
+    ended: oneshot::Receiver<()>,
+) -> Result<()> {
+    let mut child = program
+        .command(&program.command)?
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("`{}`", program.command[0]))?;
+    let group = child.id().context("it ended while it was started")?;
+    forward_all(&mut child, &program.name, output, tail);
+    let status = tokio::select! {
+        status = child.wait() => Some(status),
+        _ = ended => None,
+    };
+    kill_group(group);
+    match status {
+        Some(status) if status.as_ref().is_ok_and(ExitStatus::success) => Ok(()),
+        Some(status) => bail!("{}", describe(status.context("its end is not known")?)),
+        None => bail!("it was killed, because it did not end in time"),
+    }
 }
 
 /// Waits for the main process, then until its group is empty.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
+use klusterkite_wire::start::PERMANENT_EXIT_CODES;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::directory::ServiceDirectory;
@@ -16,8 +17,11 @@ use crate::output::{Output, Stream};
 /// The node failed: a process ended, a newer incarnation exists, the machine refused something.
 const EXIT_FAILED: u8 = 1;
 
-/// The service directory or an argument is wrong: starting again does not help.
-const EXIT_WRONG: u8 = 2;
+/// The argument is wrong.
+const EXIT_USAGE: u8 = 2;
+
+/// The service directory is wrong, or a process said so of its part: starting again does not help.
+const EXIT_PERMANENT: u8 = PERMANENT_EXIT_CODES[0];
 
 const USAGE: &str =
     "usage: klusterkite-service (no arguments): a launcher starts it in a service directory\n";
@@ -38,10 +42,11 @@ pub(crate) fn main() -> ExitCode {
     }
     start_log(&output);
     let code = match ServiceDirectory::load() {
-        Err(error) => fail(&output, EXIT_WRONG, &error),
+        Err(error) => fail(&output, EXIT_PERMANENT, &error),
         Ok(directory) => match run(directory, &output) {
             Err(error) => fail(&output, EXIT_FAILED, &error),
             Ok(ending) if ending.ordered => ExitCode::SUCCESS,
+            Ok(ending) if ending.permanent => ExitCode::from(EXIT_PERMANENT),
             Ok(_) => ExitCode::from(EXIT_FAILED),
         },
     };
@@ -57,7 +62,7 @@ fn arguments(word: &OsStr, output: &Output) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     output.line(Stream::Err, USAGE.as_bytes().to_vec());
-    ExitCode::from(EXIT_WRONG)
+    ExitCode::from(EXIT_USAGE)
 }
 
 fn run(directory: ServiceDirectory, output: &Output) -> Result<Ending> {

@@ -99,7 +99,8 @@ async fn receive_notices(process: usize, socket: UnixDatagram, events: mpsc::Sen
             let event = match line {
                 b"READY=1" => Event::SaidReady { process },
                 b"WATCHDOG=1" => Event::SaidAlive { process },
-                // `STOPPING=1`, `STATUS=…` and the like change nothing here: the end of the process does.
+                b"STOPPING=1" => Event::SaidStopping { process },
+                // `STATUS=…` and the like change nothing here.
                 _ => continue,
             };
             if events.send(event).await.is_err() {

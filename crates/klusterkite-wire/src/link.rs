@@ -14,6 +14,12 @@ pub const LINK_PROTOCOL: u32 = 1;
 /// Largest frame that either side accepts, in bytes: a start configuration with some hundred packages fits.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
 
+/// Seconds within which a node carries out an order: the longest drain delay, hook and grace of a node have to fit.
+pub const STOP_DEADLINE_SECONDS: u32 = 300;
+
+/// Seconds of a stop's deadline that a service host keeps for killing and leaving.
+pub const STOP_RESERVE_SECONDS: u32 = 2;
+
 /// What a node says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -13,6 +13,28 @@ pub const CRASH_LINES_MAX: usize = 50;
 /// Longest output line in a crash report, in bytes; longer ones are cut.
 pub const CRASH_LINE_BYTES_MAX: usize = 2048;
 
+/// Exit codes by which a program says that starting it again does not help before something else changes: `EX_CONFIG`
+/// of `sysexits.h`, and what s6 and runit take for "failed for good".
+pub const PERMANENT_EXIT_CODES: [u8; 2] = [78, 125];
+
+/// Seconds between a launcher's own TERM and its killing the node, when its configuration does not say: container
+/// platforms kill after 10 to 30 s.
+pub const STOP_GRACE_SECONDS: u32 = 30;
+
+/// Time over which a launcher counts how often its node ended by itself.
+pub const CRASH_LOOP_SECONDS: u64 = 600;
+
+/// How many ends within [`CRASH_LOOP_SECONDS`] make a crash loop.
+pub const CRASH_LOOP_CRASHES: u32 = 5;
+
+/// Tells whether an end as crash reports describe it says that starting again does not help.
+pub fn is_permanent(exit: &str) -> bool {
+    let code = exit
+        .strip_prefix("exit ")
+        .and_then(|rest| rest.parse().ok());
+    code.is_some_and(|code: u8| PERMANENT_EXIT_CODES.contains(&code))
+}
+
 /// Asks for a start configuration: `POST /api/v1/nodes/configuration` (client credentials).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -46,6 +68,30 @@ pub struct CrashReport {
     /// Last lines of output, oldest first ([`CRASH_LINES_MAX`]).
     #[serde(default)]
     pub last_lines: Vec<String>,
+    /// How often a node of this launcher ended by itself in the last ten minutes, this time included; 0: not counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub crashes: u32,
+}
+
+impl CrashReport {
+    /// Makes a report without output.
+    pub fn of(exit: String) -> Self {
+        Self {
+            exit,
+            last_lines: Vec::new(),
+            crashes: 0,
+        }
+    }
+
+    /// Tells whether the node ends again and again.
+    pub fn is_loop(&self) -> bool {
+        self.crashes >= CRASH_LOOP_CRASHES
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Everything a launcher needs to start a node; also `next` in orders and the fallback file's content.

@@ -94,6 +94,8 @@ text_codes! {
     MigratorsMissing = "migratorsMissing",
     /// A migrator is in none of the template's packages.
     MigratorNotFound = "migratorNotFound",
+    /// A stop of a node may take longer than there is time for it.
+    StopTooLong = "stopTooLong",
     /// Another configuration has the same version label.
     VersionLabelTaken = "versionLabelTaken",
     /// There were more findings than are shown.

@@ -347,6 +347,43 @@ fn two_packages_may_not_define_the_same_process() {
 }
 
 #[test]
+fn a_stop_that_takes_longer_than_there_is_time_is_refused() {
+    let finding = |stop: &str| {
+        let mut feed = feed();
+        let manifest = format!(
+            "config.Web.port = 1, processes {{ web {{ command = [web], stop {{ {stop} }} }} }}"
+        );
+        feed[3] = facts("Web", "1.0.0", &[], &[], Some(&manifest));
+        let findings = match run(settings(), feed) {
+            Ok(checked) => checked.warnings,
+            Err(findings) => findings,
+        };
+        let too_long = findings
+            .iter()
+            .find(|finding| finding.code == FindingCode::StopTooLong);
+        too_long.map(|finding| (finding.severity, finding.message.contains("`stopGrace`")))
+    };
+    let cases = [
+        ("drain = 5s, command = [x], timeout = 5s, grace = 20s", None),
+        (
+            "drain = 5s, command = [x], timeout = 5s, grace = 21s",
+            Some((Severity::Warning, true)),
+        ),
+        (
+            "drain = 200s, command = [x], timeout = 50s, grace = 48s",
+            Some((Severity::Warning, true)),
+        ),
+        (
+            "drain = 200s, command = [x], timeout = 50s, grace = 49s",
+            Some((Severity::Error, false)),
+        ),
+    ];
+    for (stop, expected) in cases {
+        assert_eq!(finding(stop), expected, "{stop}");
+    }
+}
+
+#[test]
 fn a_wrong_manifest_names_its_package_and_line() {
     let mut feed = feed();
     feed[3].manifest = Some("config { Web.port = 1 }\nproceses {}".to_owned());

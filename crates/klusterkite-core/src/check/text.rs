@@ -1,10 +1,13 @@
 //! The HOCON texts of a template and of its packages, merged by the code that merges them on the node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use klusterkite_hocon::Error as HoconError;
 use klusterkite_manifest::{Assembly, Error, Manifest, assemble_parsed};
 use klusterkite_wire::MigratorName;
+use klusterkite_wire::link::{STOP_DEADLINE_SECONDS, STOP_RESERVE_SECONDS};
+use klusterkite_wire::start::STOP_GRACE_SECONDS;
 
 use super::finding::{FindingCode, Findings};
 use super::packages::World;
@@ -70,10 +73,12 @@ impl Manifests {
         if !is_whole || findings.errors() > errors {
             return;
         }
-        if let Some(assembly) = merge(template, &manifests, findings)
-            && template.kind == Kind::Migrators
-        {
-            migrators(template, &assembly, findings);
+        let Some(assembly) = merge(template, &manifests, findings) else {
+            return;
+        };
+        match template.kind {
+            Kind::Migrators => migrators(template, &assembly, findings),
+            Kind::Node => stop_time(template, &assembly, findings),
         }
     }
 
@@ -138,6 +143,31 @@ fn required_variable(error: &Error) -> Option<&str> {
         .bytes()
         .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     is_variable.then_some(path)
+}
+
+/// Compares the longest stop of a node with the time that there is for it.
+fn stop_time(template: &Template<'_>, assembly: &Assembly, findings: &mut Findings) {
+    let needed = assembly.stop_time();
+    let ordered = Duration::from_secs(u64::from(STOP_DEADLINE_SECONDS - STOP_RESERVE_SECONDS));
+    let signalled = Duration::from_secs(u64::from(STOP_GRACE_SECONDS));
+    let field = template.field("packageRequirements");
+    let sum = format!(
+        "a stop of a node may take {} s (the longest `stop.drain`, then the longest `stop.timeout` and `stop.grace` \
+         of a process)",
+        needed.as_secs_f64()
+    );
+    if needed > ordered {
+        let limit = ordered.as_secs();
+        let message = format!("{sum}, but an order to stop has {limit} s; make them shorter");
+        findings.error(FindingCode::StopTooLong, field, message);
+    } else if needed > signalled {
+        let limit = signalled.as_secs();
+        let message = format!(
+            "{sum}, but a launcher that is told to stop kills after `stopGrace`, {limit} s if it is not set; set it \
+             in these containers, or make the times shorter"
+        );
+        findings.warning(FindingCode::StopTooLong, field, message);
+    }
 }
 
 fn migrators(template: &Template<'_>, assembly: &Assembly, findings: &mut Findings) {

@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) failure: Option<StartFailure>,
     /// The last pause after a crash.
     pub(crate) backoff_milliseconds: u64,
+    /// When the node ended by itself lately, oldest first.
+    pub(crate) crashes_unix_milliseconds: Vec<u64>,
     /// When that pause ends.
     pub(crate) retry_at_unix_milliseconds: Option<u64>,
 }

@@ -56,6 +56,14 @@ fn crash(exit: &str) -> CrashReport {
     CrashReport {
         exit: exit.to_owned(),
         last_lines: vec!["last words".to_owned()],
+        crashes: 0,
+    }
+}
+
+fn crash_number(crashes: u32, exit: &str) -> CrashReport {
+    CrashReport {
+        crashes,
+        ..crash(exit)
     }
 }
 
@@ -365,7 +373,13 @@ fn a_crash_is_reported_and_backed_off_from_longer_each_time_up_to_the_limit() {
         script.on(answer(1));
         script.on(Event::Installed(ReleaseNumber(1)));
         assert_eq!(script.on(ended("exit 3")), ["store state"]);
-        assert_eq!(script.cycle.state().crash, Some(crash("exit 3")));
+        let exit = script
+            .cycle
+            .state()
+            .crash
+            .as_ref()
+            .map(|crash| crash.exit.as_str());
+        assert_eq!(exit, Some("exit 3"));
         let (pause, then) = script.tick();
         assert!(
             pause >= SECOND && pause <= (last * 3).clamp(SECOND, 60 * SECOND),
@@ -387,7 +401,7 @@ fn the_back_off_outlives_the_launcher() {
     let (pause, then) = script.tick();
     assert_eq!(pause, 40 * SECOND);
     assert_eq!(then, ["store state", "ask 0"]);
-    assert_eq!(script.cycle.state().crash, Some(crash("exit 3")));
+    assert_eq!(script.cycle.state().crash, Some(crash_number(1, "exit 3")));
     // A clock that was set back by a day does not stop the launcher for a day.
     script.unix_milliseconds -= DAY_MS;
     script.restart();
@@ -680,4 +694,52 @@ fn no_sequence_of_events_stops_the_cycle() {
             assert!(goes_on, "seed {seed}: stuck after {last:?}");
         }
     }
+}
+
+#[test]
+fn crashes_within_ten_minutes_are_counted_and_told_over_restarts_of_the_launcher() {
+    let (mut script, _) = Script::fresh();
+    for count in 1..=CRASH_LOOP_CRASHES {
+        script.on(answer(1));
+        script.on(Event::Installed(ReleaseNumber(1)));
+        script.on(ended("exit 3"));
+        let crash = script.cycle.state().crash.clone().unwrap();
+        assert_eq!(
+            (crash.crashes, crash.is_loop()),
+            (count, count == CRASH_LOOP_CRASHES)
+        );
+        script.restart();
+        script.tick();
+    }
+    script.pass(Duration::from_secs(CRASH_LOOP_SECONDS));
+    script.on(answer(1));
+    script.on(Event::Installed(ReleaseNumber(1)));
+    script.on(ended("exit 3"));
+    assert_eq!(script.cycle.state().crash, Some(crash_number(1, "exit 3")));
+    // A clock that was set back tells nothing about the last minutes.
+    script.tick();
+    script.unix_milliseconds -= DAY_MS;
+    script.on(answer(1));
+    script.on(Event::Installed(ReleaseNumber(1)));
+    script.on(ended("exit 3"));
+    assert_eq!(script.cycle.state().crash, Some(crash_number(1, "exit 3")));
+}
+
+#[test]
+fn an_exit_code_that_says_that_a_restart_does_not_help_is_backed_off_from_as_long_as_possible() {
+    for exit in ["exit 78", "exit 125"] {
+        let (mut script, _) = Script::fresh();
+        script.on(answer(1));
+        script.on(Event::Installed(ReleaseNumber(1)));
+        script.on(ended(exit));
+        assert_eq!(script.tick().0, 60 * SECOND, "{exit}");
+    }
+}
+
+#[test]
+fn a_node_that_ends_well_without_an_order_has_failed() {
+    let mut script = Script::ready();
+    script.on(ended("exit 0"));
+    assert_eq!(script.cycle.state().crash, Some(crash_number(1, "exit 0")));
+    assert!(script.tick().0 >= SECOND);
 }

@@ -20,6 +20,8 @@ pub(crate) fn render(
         let chosen = random() % (last as u64 + 1);
         seeds.swap(last, usize::try_from(chosen).unwrap_or(last));
     }
+    let stop_grace = config.policy.stop_grace.as_millis();
+    let stop_grace = u64::try_from(stop_grace).unwrap_or(u64::MAX);
     let mut settings = json!({
         "KlusterKite": {
             "NodeManager": {
@@ -30,6 +32,7 @@ pub(crate) fn render(
                 "NodeId": node_id,
                 "Incarnation": incarnation,
                 "Url": config.manager_urls,
+                "StopGraceMilliseconds": stop_grace,
             },
             "Cluster": { "Seeds": seeds },
         }

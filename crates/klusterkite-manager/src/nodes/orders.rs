@@ -2,13 +2,10 @@
 
 use klusterkite_core::plan::rollout::StopReason;
 use klusterkite_store::rows::{OrderRow, OrderRowKind};
-use klusterkite_wire::link::{ManagerMessage, Order, OrderKind};
+use klusterkite_wire::link::{ManagerMessage, Order, OrderKind, STOP_DEADLINE_SECONDS};
 use klusterkite_wire::{Incarnation, LeaderEpoch, NodeId};
 
 use crate::state::State;
-
-/// Seconds within which a node carries out an order: the longest drain and grace that a manifest may ask for fit.
-const ORDER_DEADLINE_SECONDS: u32 = 300;
 
 /// Returns the orders that a node has to hear again after it connected.
 ///
@@ -57,7 +54,7 @@ pub(crate) fn order_message(
         epoch,
         kind,
         reason,
-        deadline_seconds: ORDER_DEADLINE_SECONDS,
+        deadline_seconds: STOP_DEADLINE_SECONDS,
         next,
     };
     Some(ManagerMessage::Order(Box::new(order)))

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klusterkite_manifest::{
-    Assembly, Error, ManifestText, Probe, ProbeKind, StopSignal, StopSpec, assemble,
+    Assembly, Error, Limits, ManifestText, Probe, ProbeKind, StopHook, StopSignal, StopSpec,
+    assemble,
 };
 
 use crate::parse::ORDERS;
@@ -82,6 +83,7 @@ fn a_node_gets_everything_of_its_manifest() {
             signal: StopSignal::Term,
             grace: Duration::from_secs(10),
             drain: Duration::from_secs(2),
+            hook: None,
         }
     );
     assert_eq!(process.restarts, 0);
@@ -257,7 +259,7 @@ fn mistakes_name_the_text_they_stand_in() {
             "processes { p { command = [x], stop = ${stop} } }",
             "stop { signal = TERM, gracious = 1s }",
             "the manifest of package `P` is not valid: template settings:1:34: `processes.p.stop.gracious` is \
-             no known key; known are `signal`, `grace`, `drain`",
+             no known key; known are `command`, `timeout`, `signal`, `grace`, `drain`",
         ),
         (
             "config { a = ${b}, b = ${a} }",
@@ -287,4 +289,99 @@ fn a_node_runs_a_bounded_number_of_processes() {
         &[],
     );
     assert!(matches!(error, Err(Error::TooMany { .. })));
+}
+
+fn start_order(manifests: &[(&str, &str)]) -> Result<Vec<String>, String> {
+    let assembly = put_together(manifests, "", &[]).map_err(|error| error.full_message())?;
+    let shown = assembly.processes.iter().map(|process| {
+        let after = process.after.join(" ");
+        format!("{}({after})", process.name)
+    });
+    Ok(shown.collect())
+}
+
+#[test]
+fn a_process_starts_after_those_before_it_and_after_what_its_package_builds_upon() {
+    let shared = "priority = shared, processes { proxy { command = [x] } }";
+    let orders = "processes { db { command = [x] }, web { command = [x] } }";
+    let clock = "processes { clock { command = [x] } }";
+    assert_eq!(
+        start_order(&[("Z.Shared", shared), ("Orders", orders), ("Clock", clock)]).unwrap(),
+        ["proxy()", "clock(proxy)", "db(proxy)", "web(db proxy)"]
+    );
+}
+
+#[test]
+fn a_manifest_may_say_after_which_processes_one_starts() {
+    let at_once = "processes { a { command = [x] }, b { command = [x], after = [] } }";
+    assert_eq!(start_order(&[("P", at_once)]).unwrap(), ["a()", "b()"]);
+    let later = "processes { a { command = [x], after = [c] }, b { command = [x], after = [] }, c { command = [x], after = [b] } }";
+    assert_eq!(
+        start_order(&[("P", later)]).unwrap(),
+        ["b()", "c(b)", "a(c)"]
+    );
+    let unknown = "processes { a { command = [x], after = [d] } }";
+    assert_eq!(
+        start_order(&[("P", unknown)]).unwrap_err(),
+        "process `a` of package `P` is to start after `d`, which no package of the node defines"
+    );
+    for (circle, names) in [
+        ("processes { a { command = [x], after = [a] } }", "`a`"),
+        (
+            "processes { f { command = [x], after = [a] }, a { command = [x], after = [b] }, b { command = [x], after = [a] } }",
+            "`a`, `b`",
+        ),
+    ] {
+        let expected = format!(
+            "the processes {names} are to start after each other; say with `after` which one starts first"
+        );
+        assert_eq!(start_order(&[("P", circle)]).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn a_stop_takes_the_longest_drain_delay_and_the_longest_hook_with_grace() {
+    let manifest = "processes {
+        a { command = [x], stop { drain = 5s, grace = 1s } }
+        b { command = [x], stop { command = [flush, now], timeout = 3s, grace = 10s } }
+        c { command = [x], stop { command = [leave] } }
+    }";
+    let assembly = put_together(&[("P", manifest)], "", &[]).unwrap();
+    let hook = |process: usize| assembly.processes[process].stop.hook.clone();
+    assert_eq!(hook(0), None);
+    assert_eq!(
+        hook(1),
+        Some(StopHook {
+            command: vec!["flush".to_owned(), "now".to_owned()],
+            timeout: Duration::from_secs(3),
+        })
+    );
+    assert_eq!(hook(2).unwrap().timeout, Duration::from_secs(5));
+    assert_eq!(assembly.stop_time(), Duration::from_secs(5 + 5 + 10));
+    let nothing = put_together(&[("P", "")], "", &[]).unwrap();
+    assert_eq!(nothing.stop_time(), Duration::ZERO);
+}
+
+#[test]
+fn processes_and_packages_may_be_limited_from_settings() {
+    let manifest = "config { memory = 64MiB }
+        limits { memory = 1GiB, processes = 50 }
+        processes { a { command = [x], limits { memory = ${memory}, processes = 10, cpu = 0.5 } } }";
+    let assembly = put_together(&[("P", manifest)], "memory = 32MiB", &[]).unwrap();
+    assert_eq!(
+        assembly.processes[0].limits,
+        Limits {
+            memory_bytes: Some(32 << 20),
+            processes: Some(10),
+            cpu_thousandths: Some(500),
+        }
+    );
+    assert_eq!(
+        assembly.package_limits["P"],
+        Limits {
+            memory_bytes: Some(1 << 30),
+            processes: Some(50),
+            cpu_thousandths: None,
+        }
+    );
 }

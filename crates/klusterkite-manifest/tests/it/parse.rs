@@ -89,7 +89,7 @@ fn mistakes_are_named_with_package_path_and_line() {
         ),
         (
             "colour = red",
-            ":1:10: `colour` is no known key; known are `priority`, `roles`, `config`, `processes`, `endpoints`, `migrators`, `seeders`",
+            ":1:10: `colour` is no known key; known are `priority`, `roles`, `config`, `processes`, `limits`, `endpoints`, `migrators`, `seeders`",
         ),
         (
             "include \"x\"",
@@ -145,11 +145,11 @@ fn mistakes_are_named_with_package_path_and_line() {
         ),
         (
             "processes { a { comand = [x] } }",
-            ":1:26: `processes.a.comand` is no known key; known are `command`, `env`, `readiness`, `liveness`, `stop`, `restarts`",
+            ":1:26: `processes.a.comand` is no known key; known are `command`, `env`, `readiness`, `liveness`, `stop`, `restarts`, `after`, `limits`",
         ),
         (
             "processes { a { comand = ${x} } }",
-            ":1:26: `processes.a.comand` is no known key; known are `command`, `env`, `readiness`, `liveness`, `stop`, `restarts`",
+            ":1:26: `processes.a.comand` is no known key; known are `command`, `env`, `readiness`, `liveness`, `stop`, `restarts`, `after`, `limits`",
         ),
         (
             "processes { a { } }",
@@ -190,6 +190,26 @@ fn mistakes_are_named_with_package_path_and_line() {
         (
             "processes { a { command = [x], stop { grace = 2h } } }",
             ":1:47: `processes.a.stop.grace` must be between 0ns and 3600s",
+        ),
+        (
+            "processes { a { command = [x], stop { timeout = 2s } } }",
+            ":1:49: `processes.a.stop.timeout` is the time of `command`, which is missing",
+        ),
+        (
+            "processes { a { command = [x], limits { memory = 1 } } }",
+            ":1:50: `processes.a.limits.memory` must be at least 1 MiB",
+        ),
+        (
+            "processes { a { command = [x], limits { processes = 0 } } }",
+            ":1:53: `processes.a.limits.processes` must be between 1 and 4194304",
+        ),
+        (
+            "limits { cpu = 0 }",
+            ":1:16: `limits.cpu` must be between 0.01 and 1000 processors",
+        ),
+        (
+            "limits { disk = 1GiB }",
+            ":1:17: `limits.disk` is no known key; known are `memory`, `processes`, `cpu`",
         ),
         (
             "processes { a { command = [x], stop { grace = soon } } }",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use klusterkite_wire::link::{ProcessReport, ProcessState};
+use klusterkite_wire::start::is_permanent;
 
 use super::KILL_TIME_MAX;
 
@@ -23,8 +24,19 @@ pub(crate) struct ProcessRules {
     pub(crate) restarts: u32,
     /// Time between the stop signal and the kill.
     pub(crate) grace: Duration,
-    /// Time between withdrawing the node's endpoints and the stop signal.
+    /// Time between withdrawing the node's endpoints and the stop hook or signal.
     pub(crate) drain: Duration,
+    /// Time for the stop hook, if there is one.
+    pub(crate) hook: Option<Duration>,
+    /// Processes that have to be ready before it starts.
+    pub(crate) after: Vec<usize>,
+}
+
+impl ProcessRules {
+    /// Returns how long a stop may take after the drain delay.
+    pub(super) fn stop_time(&self) -> Duration {
+        self.hook.unwrap_or_default() + self.grace
+    }
 }
 
 #[derive(Debug)]
@@ -38,6 +50,8 @@ pub(super) struct Process {
     pub(super) blame: Option<String>,
     /// What the last readiness probe said, when it failed.
     unready: Option<String>,
+    /// It said that it is about to end: nothing makes it ready again.
+    is_leaving: bool,
     /// Failed readiness or liveness probes in a row.
     readiness_failures: u32,
     liveness_failures: u32,
@@ -45,12 +59,16 @@ pub(super) struct Process {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// Will be started when those before it are ready.
+    Queued,
     /// Will be restarted.
     Waiting { until: Duration },
     /// Started or about to be, not ready.
     Starting,
     /// Ready; `watchdog` is when it has to have said that it is alive.
     Ready { watchdog: Option<Duration> },
+    /// Its stop hook runs.
+    Hooked { until: Duration },
     /// Signalled (then `kill_at`) or killed (then `give_up`); something of its group may still run.
     Stopping {
         kill_at: Option<Duration>,
@@ -74,11 +92,12 @@ impl Process {
     pub(super) fn new(rules: ProcessRules) -> Self {
         Self {
             rules,
-            stage: Stage::Starting,
+            stage: Stage::Queued,
             restarts: 0,
             exit: None,
             blame: None,
             unready: None,
+            is_leaving: false,
             readiness_failures: 0,
             liveness_failures: 0,
         }
@@ -89,15 +108,16 @@ impl Process {
         self.stage = Stage::Starting;
         self.blame = None;
         self.unready = None;
+        self.is_leaving = false;
         self.readiness_failures = 0;
         self.liveness_failures = 0;
     }
 
     pub(super) fn report(&self) -> ProcessReport {
         let state = match self.stage {
-            Stage::Starting => ProcessState::Starting,
+            Stage::Queued | Stage::Starting => ProcessState::Starting,
             Stage::Ready { .. } => ProcessState::Ready,
-            Stage::Stopping { .. } => ProcessState::Stopping,
+            Stage::Hooked { .. } | Stage::Stopping { .. } => ProcessState::Stopping,
             Stage::Waiting { .. } | Stage::Ended => ProcessState::Ended,
         };
         ProcessReport {
@@ -110,10 +130,10 @@ impl Process {
 
     pub(super) fn deadline(&self) -> Option<Duration> {
         match self.stage {
-            Stage::Waiting { until } => Some(until),
+            Stage::Waiting { until } | Stage::Hooked { until } => Some(until),
             Stage::Ready { watchdog } => watchdog,
             Stage::Stopping { kill_at, give_up } => kill_at.or(give_up),
-            Stage::Starting | Stage::Ended => None,
+            Stage::Queued | Stage::Starting | Stage::Ended => None,
         }
     }
 
@@ -124,12 +144,14 @@ impl Process {
             (Stage::Starting, Some(unready), _) => {
                 Some(format!("process `{name}` is not ready: {unready}"))
             }
-            (Stage::Waiting { .. } | Stage::Starting, _, Some(exit)) => Some(format!(
-                "process `{name}` ended ({}) and is restarted, {} of {} times",
-                self.how(exit),
-                self.restarts,
-                self.rules.restarts
-            )),
+            (Stage::Waiting { .. } | Stage::Queued | Stage::Starting, _, Some(exit)) => {
+                Some(format!(
+                    "process `{name}` ended ({}) and is restarted, {} of {} times",
+                    self.how(exit),
+                    self.restarts,
+                    self.rules.restarts
+                ))
+            }
             _ => None,
         }
     }
@@ -138,6 +160,7 @@ impl Process {
     pub(super) fn ending(&self) -> String {
         let exit = self.exit.as_deref().unwrap_or("not started");
         let restarts = match self.rules.restarts {
+            _ if is_permanent(exit) => "that code says that a restart does not help".to_owned(),
             0 => "it may not be restarted in place".to_owned(),
             1 => "its one restart is used up".to_owned(),
             many => format!("its {many} restarts are used up"),
@@ -163,12 +186,27 @@ impl Process {
     }
 
     pub(super) fn said_ready(&mut self, now: Duration) {
-        if self.stage == Stage::Starting {
+        if self.stage == Stage::Starting && !self.is_leaving {
             self.unready = None;
             self.stage = Stage::Ready {
                 watchdog: self.rules.watchdog.map(|watchdog| now + watchdog),
             };
         }
+    }
+
+    /// It ends soon: nobody is to be sent to it any more.
+    pub(super) fn said_stopping(&mut self) {
+        if matches!(self.stage, Stage::Starting | Stage::Ready { .. }) {
+            self.is_leaving = true;
+            self.unready = Some("it said `STOPPING=1`".to_owned());
+            self.stage = Stage::Starting;
+        }
+    }
+
+    /// Tells whether it may be started once more in place.
+    pub(super) fn may_be_restarted(&self) -> bool {
+        let permanent = self.exit.as_deref().is_some_and(is_permanent);
+        self.restarts < self.rules.restarts && !permanent
     }
 
     pub(super) fn said_alive(&mut self, now: Duration) {
@@ -183,7 +221,7 @@ impl Process {
                 self.readiness_failures = 0;
                 self.said_ready(now);
             }
-            (Err(why), Stage::Starting) => self.unready = Some(why),
+            (Err(why), Stage::Starting) if !self.is_leaving => self.unready = Some(why),
             (Err(why), Stage::Ready { .. }) => {
                 self.readiness_failures += 1;
                 if self.readiness_failures >= self.rules.readiness_failures {

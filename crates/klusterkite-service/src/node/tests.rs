@@ -5,6 +5,8 @@ use klusterkite_wire::{ConfigurationId, LeaderEpoch};
 
 use super::*;
 
+mod stop;
+
 /// A node with a clock; what it does is told as text.
 struct Bench {
     node: Node,
@@ -14,7 +16,7 @@ struct Bench {
 impl Bench {
     /// Starts a node of processes `a`, `b`, … with these rules.
     fn new(rules: &[ProcessRules], has_launcher: bool) -> Self {
-        let mut node = Node::new(rules.to_vec(), has_launcher);
+        let mut node = Node::new(rules.to_vec(), has_launcher, Some(STOP_LIMIT));
         node.start();
         let now = Duration::ZERO;
         Self { node, now }
@@ -52,14 +54,21 @@ fn rules() -> ProcessRules {
         restarts: 0,
         grace: Duration::from_secs(10),
         drain: Duration::from_secs(2),
+        hook: None,
+        after: Vec::new(),
     }
 }
+
+/// Time that the launcher gives for a stop by a signal.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 fn show(action: &Action) -> String {
     match action {
         Action::Start { process } => format!("start {process}"),
         Action::Signal { process } => format!("signal {process}"),
         Action::Kill { process } => format!("kill {process}"),
+        Action::RunHook { process } => format!("hook {process}"),
+        Action::EndHook { process } => format!("end hook {process}"),
         Action::Report(report) => {
             let states: Vec<String> = report
                 .processes
@@ -130,7 +139,7 @@ fn a_node_is_ready_when_all_its_processes_are() {
         waits_for_ready: true,
         ..rules()
     };
-    let mut node = Node::new(vec![rules(), waiting.clone()], true);
+    let mut node = Node::new(vec![rules(), waiting.clone()], true, None);
     let actions: Vec<String> = node.start().iter().map(show).collect();
     assert_eq!(
         actions.join(", "),
@@ -151,7 +160,7 @@ fn a_node_is_ready_when_all_its_processes_are() {
 
 #[test]
 fn a_node_without_processes_is_ready_at_once_and_stops_at_once() {
-    let mut node = Node::new(Vec::new(), true);
+    let mut node = Node::new(Vec::new(), true, None);
     let actions: Vec<String> = node.start().iter().map(show).collect();
     assert_eq!(actions.join(", "), "launcher: ready, report Ready[]");
     let actions = node.handle(Duration::ZERO, Event::Terminate);
@@ -533,6 +542,7 @@ struct Model {
     /// Per process: whether its main process runs, and whether something of its group does.
     runs: Vec<(bool, bool)>,
     killed: BTreeSet<usize>,
+    hooks: BTreeSet<usize>,
     told: ReportedStatus,
     stops: bool,
     left: bool,
@@ -541,18 +551,23 @@ struct Model {
 impl Model {
     fn new(seed: u64) -> Self {
         let mut model = Self {
-            node: Node::new(Vec::new(), true),
+            node: Node::new(Vec::new(), true, None),
             now: Duration::ZERO,
             random: seed,
             runs: Vec::new(),
             killed: BTreeSet::new(),
+            hooks: BTreeSet::new(),
             told: ReportedStatus::Starting,
             stops: false,
             left: false,
         };
         let count = 1 + model.below(3);
         let rules: Vec<ProcessRules> = (0..count)
-            .map(|_| ProcessRules {
+            .map(|place| ProcessRules {
+                after: (0..place as usize)
+                    .filter(|_| model.below(2) == 0)
+                    .collect(),
+                hook: (model.below(2) == 0).then_some(Duration::from_secs(3)),
                 waits_for_ready: model.below(2) == 0,
                 restarts: model.below(4) as u32,
                 watchdog: (model.below(4) == 0).then_some(Duration::from_secs(30)),
@@ -560,7 +575,7 @@ impl Model {
             })
             .collect();
         model.runs = vec![(false, false); rules.len()];
-        model.node = Node::new(rules, model.below(4) != 0);
+        model.node = Node::new(rules, model.below(4) != 0, Some(STOP_LIMIT));
         let actions = model.node.start();
         model.carry_out(actions, false);
         model
@@ -595,6 +610,15 @@ impl Model {
                     let published =
                         matches!(self.told, ReportedStatus::Starting | ReportedStatus::Ready);
                     assert!(single || !published, "signalled before it was withdrawn");
+                }
+                Action::RunHook { process } => {
+                    let published =
+                        matches!(self.told, ReportedStatus::Starting | ReportedStatus::Ready);
+                    assert!(!published, "a hook before it was withdrawn");
+                    self.hooks.insert(process);
+                }
+                Action::EndHook { process } => {
+                    assert!(self.hooks.remove(&process), "a hook runs");
                 }
                 Action::Kill { process } => {
                     self.killed.insert(process);
@@ -638,6 +662,8 @@ impl Model {
             4 | 5 => self.put(Event::Readiness { process, result }),
             6 => self.put(Event::Liveness { process, result }),
             7 => self.put(Event::SaidReady { process }),
+            8 if self.hooks.remove(&process) => self.put(Event::HookEnded { process }),
+            8 if self.below(4) == 0 => self.put(Event::SaidStopping { process }),
             8 => self.put(Event::SaidAlive { process }),
             9 => self.put(ordered(id, OrderKind::Prefetch)),
             10 => self.put(ordered(id, OrderKind::Drain)),

@@ -56,7 +56,7 @@ async fn processes_get_the_settings_and_know_their_node() {
 }
 
 #[tokio::test]
-async fn a_wrong_service_directory_is_named_and_ends_the_host_with_2() {
+async fn a_wrong_service_directory_is_named_and_ends_the_host_with_78() {
     let cases = [
         (
             "packages/Acme.Orders/klusterkite.hocon",
@@ -81,13 +81,13 @@ async fn a_wrong_service_directory_is_named_and_ends_the_host_with_2() {
         let directory = ServiceDirectory::new(&json!({}));
         directory.write(name, text);
         let (code, err) = directory.host().end().await;
-        assert_eq!(code, 2, "{name}: {err}");
+        assert_eq!(code, 78, "{name}: {err}");
         assert!(err.contains(expected), "{expected} in {err}");
     }
     let directory = ServiceDirectory::new(&json!({}));
     fs::remove_file(directory.path.join("start.hocon")).unwrap();
     let (code, err) = directory.host().end().await;
-    assert_eq!(code, 2, "{err}");
+    assert_eq!(code, 78, "{err}");
     assert!(err.contains("start.hocon"), "{err}");
 }
 
@@ -103,7 +103,7 @@ fn a_host_takes_no_arguments_and_says_so() {
 }
 
 #[tokio::test]
-async fn settings_of_any_bytes_and_size_end_the_host_with_2_and_no_panic() {
+async fn settings_of_any_bytes_and_size_end_the_host_with_78_and_no_panic() {
     let deep = "{a:".repeat(100_000);
     let large = " ".repeat(5 << 20);
     let files = [
@@ -117,14 +117,14 @@ async fn settings_of_any_bytes_and_size_end_the_host_with_2_and_no_panic() {
             let directory = ServiceDirectory::new(&json!({}));
             directory.write(name, text);
             let (code, err) = directory.host().end().await;
-            assert_eq!(code, 2, "{name}: {err}");
+            assert_eq!(code, 78, "{name}: {err}");
             assert!(!err.contains("panicked"), "{name}: {err}");
         }
         let directory = ServiceDirectory::new(&json!({}));
         directory.write(name, "x");
         fs::write(directory.path.join(name), [0xff, 0xfe, 0x00]).unwrap();
         let (code, err) = directory.host().end().await;
-        assert_eq!(code, 2, "{name}: {err}");
+        assert_eq!(code, 78, "{name}: {err}");
         assert!(err.contains(name), "{name}: {err}");
     }
 }

@@ -181,3 +181,60 @@ async fn a_fenced_node_stops_and_says_why() {
     let rest = link.next().await;
     assert!(!matches!(rest, Some(NodeMessage::Bye { .. })), "{rest:?}");
 }
+
+#[tokio::test]
+async fn the_stop_hook_of_a_process_runs_after_the_drain_delay_and_before_the_signal() {
+    let stop =
+        json!({ "drain": "50ms", "command": ["hook", "now"], "timeout": "60s", "grace": "60s" });
+    let (directory, mut host, mut link, mut socket) = ready(stop).await;
+    directory.script(
+        "hook",
+        "echo hook $1 $KLUSTERKITE_NODE_ID >> log; echo flushed",
+    );
+    link.order(order(5, OrderKind::Stop)).await;
+    socket.store(5).await;
+    assert_eq!(
+        link.rest().await,
+        [
+            "Accepted 5",
+            "Draining",
+            "Stopping",
+            "Done 5",
+            "bye: update"
+        ]
+    );
+    assert_eq!(host.end().await.0, 0);
+    let expected = format!("hook now {}\nterm\n", crate::bench::NODE_ID);
+    assert_eq!(directory.read("log"), expected);
+    assert!(host.out.lock().unwrap().contains("[a] flushed\n"));
+}
+
+#[tokio::test]
+async fn a_stop_hook_that_hangs_or_cannot_be_started_does_not_hold_the_stop() {
+    let stop = json!({ "command": ["hook"], "timeout": "100ms", "grace": "60s" });
+    let (directory, mut host, mut link, mut socket) = ready(stop).await;
+    directory.script(
+        "hook",
+        "trap '' TERM; echo $$ > hook-pid; while :; do sleep 1; done",
+    );
+    link.order(order(5, OrderKind::Stop)).await;
+    socket.store(5).await;
+    link.rest().await;
+    let (code, err) = host.end().await;
+    assert_eq!(code, 0);
+    assert!(err.contains("its stop hook failed: it was killed"), "{err}");
+    assert_eq!(directory.read("log"), "term\n");
+    assert!(!runs(&directory.read("hook-pid")));
+
+    let stop = json!({ "command": ["no-such-program"], "timeout": "60s", "grace": "60s" });
+    let (directory, mut host, mut link, _socket) = ready(stop).await;
+    host.signal(Signal::TERM);
+    link.rest().await;
+    let (code, err) = host.end().await;
+    assert_eq!(code, 0);
+    assert!(
+        err.contains("its stop hook failed: `no-such-program`"),
+        "{err}"
+    );
+    assert_eq!(directory.read("log"), "term\n");
+}

@@ -40,11 +40,11 @@ async fn a_node_is_ready_when_each_kind_of_probe_says_so() {
     let address = reserved.local_addr().unwrap().to_string();
     let sleep = json!(["sleep", "1000"]);
     let mut directory = ServiceDirectory::new(&json!({
-        "exec": { "command": sleep, "readiness": { "exec": ["test", "-f", "exec-is-ready"], "interval": "20ms" } },
-        "http": { "command": sleep, "readiness": { "http": url, "interval": "20ms" } },
-        "none": { "command": sleep },
-        "notify": { "command": ["notifier"], "readiness": { "notify": true } },
-        "tcp": { "command": sleep, "readiness": { "tcp": address, "interval": "20ms" } },
+        "exec": { "command": sleep, "after": [], "readiness": { "exec": ["test", "-f", "exec-is-ready"], "interval": "20ms" } },
+        "http": { "command": sleep, "after": [], "readiness": { "http": url, "interval": "20ms" } },
+        "none": { "command": sleep, "after": [] },
+        "notify": { "command": ["notifier"], "after": [], "readiness": { "notify": true } },
+        "tcp": { "command": sleep, "after": [], "readiness": { "tcp": address, "interval": "20ms" } },
     }));
     directory.script(
         "notifier",
@@ -121,6 +121,75 @@ async fn a_process_that_does_not_answer_its_liveness_probe_is_restarted() {
     assert_eq!(code, 1);
     assert!(
         err.contains("stopped because its liveness probe failed: `test` ended with exit status: 1"),
+        "{err}"
+    );
+}
+
+#[tokio::test]
+async fn processes_start_one_after_the_other_as_they_become_ready() {
+    let exec = |file: &str| json!({ "exec": ["test", "-f", file], "interval": "20ms" });
+    let mut directory = ServiceDirectory::new(&json!({
+        "db": { "command": ["start", "db"], "readiness": exec("db-is-ready") },
+        "web": { "command": ["start", "web"], "readiness": exec("web-is-ready") },
+        "aside": { "command": ["start", "aside"], "after": [] },
+        "last": { "command": ["start", "last"], "after": ["aside", "web"] },
+    }));
+    directory.script("start", "echo $1 >> starts; exec sleep 1000");
+    let manager = directory.manager().await;
+    let mut host = directory.host();
+    let (mut link, _) = manager.welcome().await;
+    crate::bench::until(|| directory.read("starts").lines().count() == 2).await;
+    let started = |count: usize| {
+        let text = directory.read("starts");
+        let names: Vec<&str> = text.lines().skip(count).collect();
+        names.join(" ")
+    };
+    assert!(["db aside", "aside db"].contains(&started(0).as_str()));
+    let mut reason = None;
+    while reason.as_deref() != Some("process `db` is not ready: `test` ended with exit status: 1") {
+        reason = link.status(ReportedStatus::Starting).await.reason;
+    }
+    directory.write("db-is-ready", "");
+    crate::bench::until(|| started(2) == "web").await;
+    directory.write("web-is-ready", "");
+    crate::bench::until(|| started(2) == "web last").await;
+    link.status(ReportedStatus::Ready).await;
+    host.signal(Signal::TERM);
+    link.rest().await;
+    assert_eq!(host.end().await.0, 0);
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_say_that_it_is_alive_in_time_is_restarted() {
+    let directory = ServiceDirectory::new(&json!({
+        "a": {
+            "command": ["a"],
+            "readiness": { "notify": true },
+            "liveness": { "notify": true, "interval": "100ms", "failures": 3 },
+            "restarts": 1,
+        },
+    }));
+    directory.script(
+        "a",
+        "echo $WATCHDOG_USEC >> starts\n\
+         exec python3 -c 'import os, socket, time\n\
+         notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+         def say(text): notify.sendto(text, os.environ[\"NOTIFY_SOCKET\"])\n\
+         say(b\"READY=1\")\n\
+         while not os.path.exists(\"hang\"):\n\
+         \x20   say(b\"WATCHDOG=1\"); time.sleep(0.02)\n\
+         os.remove(\"hang\")\n\
+         time.sleep(1000)'",
+    );
+    let mut host = directory.host();
+    crate::bench::until(|| host.err.lock().unwrap().contains("status=Ready")).await;
+    directory.write("hang", "");
+    crate::bench::until(|| directory.read("starts") == "300000\n300000\n").await;
+    directory.write("hang", "");
+    let (code, err) = host.end().await;
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("stopped because it said no `WATCHDOG=1` in time"),
         "{err}"
     );
 }

@@ -140,6 +140,7 @@ pub(crate) fn full_node(number: u8) -> NodeRow {
         last_crash: Some(CrashReport {
             exit: "signal 11".to_owned(),
             last_lines: vec!["oh".to_owned()],
+            crashes: 7,
         }),
         ..node(number)
     }

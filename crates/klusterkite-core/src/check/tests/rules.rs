@@ -262,6 +262,11 @@ fn unchecked() -> Vec<Row> {
                 Some("config {\n  a = \n}}"),
             );
         }),
+        feed_row("a stop that an order has no time for", |feed| {
+            let manifest = "config { Web { port = 1 } }
+                processes { web { command = [web], stop { drain = 2m, grace = 3m } } }";
+            web(feed, &[], "content/a", Some(manifest));
+        }),
         feed_row("files that collide", |feed| {
             web(feed, &[("Lib", "1.0.0")], "content/lib/a.txt", CONFIG);
         }),
