@@ -44,7 +44,8 @@ cargo xtask COMMAND
       --threads N    at the same time (2)
   explore            every order of events in small clusters; stops at the first that breaks an invariant
       --events N     acts of operators and failures at most, at any moments (2)
-      --states N     gives up after so many states (3000000)
+      --transitions N  gives up after so many transitions (20000000)
+      --threads N    at the same time (2)
   fuzz hocon         mutated inputs; fails on the first that panics, takes too long or breaks a rule
       --count N      how many (100000)
       --seed S       which ones (1)

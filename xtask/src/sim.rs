@@ -21,19 +21,19 @@ pub(crate) fn scenario(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
         passed.iter().any(|argument| !argument.starts_with("--")),
         "say which scenario: a file of `crates/klusterkite-sim/scenarios`"
     );
-    example("scenario", "dev", &passed)
+    example("klusterkite-sim", "scenario", "dev", &passed)
 }
 
 /// Plays random histories: `cargo xtask histories [--count N] [--seed S] [--threads N]`.
 pub(crate) fn histories(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
     let passed = options(arguments, &["count", "seed", "threads"])?;
-    example("histories", "release", &passed)
+    example("klusterkite-sim", "histories", "release", &passed)
 }
 
-/// Searches the models: `cargo xtask explore [--events N] [--states N]`.
+/// Searches the models: `cargo xtask explore [--events N] [--transitions N] [--threads N]`.
 pub(crate) fn explore(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
-    let passed = options(arguments, &["events", "states"])?;
-    example("explore", "release", &passed)
+    let passed = options(arguments, &["events", "transitions", "threads"])?;
+    example("klusterkite-model", "explore", "release", &passed)
 }
 
 fn options(arguments: &mut lexopt::Parser, known: &[&str]) -> Result<Vec<String>> {
@@ -51,9 +51,9 @@ fn options(arguments: &mut lexopt::Parser, known: &[&str]) -> Result<Vec<String>
     Ok(passed)
 }
 
-/// The programs of the simulation are examples of its crate, so that this program stays small.
-fn example(name: &str, profile: &str, passed: &[String]) -> Result<ExitCode> {
-    let mut command = cargo(&["run", "--quiet", "--locked", "--package=klusterkite-sim"]);
+/// The programs of the simulation are examples of its crates, so that this program stays small.
+fn example(package: &str, name: &str, profile: &str, passed: &[String]) -> Result<ExitCode> {
+    let mut command = cargo(&["run", "--quiet", "--locked", "--package", package]);
     command.args(["--example", name, "--profile", profile, "--"]);
     run(command.args(passed))?;
     Ok(ExitCode::SUCCESS)

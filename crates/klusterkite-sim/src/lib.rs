@@ -2,13 +2,9 @@
 //!
 //! * [`cluster`] is the simulation: the manager's decisions are those of `klusterkite-core`, everything else is
 //!   simulated, and every step is judged by the invariants of the design.
-//! * [`explore`] tries everything that can happen in a small cluster.
-//! * [`models`] are the clusters that it is done with.
 //! * [`history`] makes random scenarios from seeds, and shrinks those that break something.
 //! * [`script`] reads scenarios, readable texts with what is expected, and plays them.
 
 pub mod cluster;
-pub mod explore;
 pub mod history;
-pub mod models;
 pub mod script;

@@ -6,7 +6,7 @@
 mod parse;
 mod setup;
 
-pub(crate) use parse::command;
+pub use parse::command;
 
 use std::fmt::Write as _;
 
@@ -224,7 +224,7 @@ fn command_error(line: usize, text: &str, expected: String) -> Error {
 }
 
 /// Does what a command says, without looking.
-pub(crate) fn obey(cluster: &mut Cluster, command: &Command) {
+pub fn obey(cluster: &mut Cluster, command: &Command) {
     match command {
         Command::Tick(seconds) => {
             for _ in 0..*seconds {

@@ -12,8 +12,12 @@ use crate::cluster::{Asked, Fault, Mutation, NodeAct, Setup};
 /// Settles without a word.
 pub(super) const CALM: &str = "calm";
 
-/// Reads a command.
-pub(crate) fn command(line: &str, setup: &Setup) -> Result<Command, String> {
+/// Reads a line after the start of a scenario.
+///
+/// # Errors
+///
+/// Fails with what the line should be.
+pub fn command(line: &str, setup: &Setup) -> Result<Command, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     if let Some(command) = look(&words) {
         return Ok(command);

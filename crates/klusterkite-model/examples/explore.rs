@@ -1,4 +1,4 @@
-//! Searches the models: `explore [--events N] [--states N]`.
+//! Searches the models: `explore [--events N] [--transitions N] [--threads N]`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
@@ -6,15 +6,17 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use klusterkite_sim::explore::explore;
-use klusterkite_sim::models::{MODELS, model};
+use klusterkite_model::clusters::{NAMES, setting};
+use klusterkite_model::search;
 
 fn main() -> ExitCode {
-    let (events, states) = (option("--events", 2), option("--states", 3_000_000));
+    let (events, threads) = (option("--events", 2), option("--threads", 2));
+    let transitions = option("--transitions", 20_000_000);
     let mut code = ExitCode::SUCCESS;
-    for name in MODELS {
+    for name in NAMES {
         let start = Instant::now();
-        let found = explore(&model(name, events as u8, states)).expect("the models are scenarios");
+        let setting = setting(name, events as u8, transitions);
+        let found = search(&setting, threads).expect("the models are scenarios");
         println!(
             "{name}: {} states, {} transitions, {} at rest, {}, {:.1} s",
             found.states,
