@@ -155,6 +155,26 @@ pub struct ResourceRequest {
     pub target: Option<Side>,
 }
 
+/// One line that a migrator said while it moved a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MigratorLine {
+    /// Give it as `after` to go on behind this line.
+    pub cursor: String,
+    /// When the manager heard it, RFC 3339.
+    pub at: String,
+    /// `stderr`, `log` or `progress` of the migrator, or `note` of executor and manager.
+    pub stream: String,
+    /// The line, without secrets that are recognised in URLs and parameters of connections.
+    pub line: String,
+    /// Migrator template.
+    pub template_code: TemplateCode,
+    /// Migrator.
+    pub migrator_type_name: MigratorName,
+    /// Resource.
+    pub resource_code: ResourceCode,
+}
+
 /// One line of a migration's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

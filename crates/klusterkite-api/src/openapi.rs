@@ -30,6 +30,11 @@ pub const fn json<T: ToSchema>() -> Body {
     Body::Typed("application/json", schema_of::<T>)
 }
 
+/// Makes a body of JSON objects, one a line.
+pub const fn lines<T: ToSchema>() -> Body {
+    Body::Typed("application/x-ndjson", schema_of::<T>)
+}
+
 /// Makes a form body of a type.
 pub const fn form<T: ToSchema>() -> Body {
     Body::Typed("application/x-www-form-urlencoded", schema_of::<T>)

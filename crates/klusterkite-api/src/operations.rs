@@ -13,11 +13,11 @@ use crate::configurations::{
 };
 use crate::events::Event;
 use crate::migrations::{
-    Migration, MigrationCreate, MigrationLogEntry, MigrationPlan, NodesRequest, PlanRequest,
-    ResourcesRequest,
+    Migration, MigrationCreate, MigrationLogEntry, MigrationPlan, MigratorLine, NodesRequest,
+    PlanRequest, ResourcesRequest,
 };
 use crate::nodes::{Node, NodeExplanation, NodeRequest, Template};
-use crate::openapi::{Body, form, json, nothing, text};
+use crate::openapi::{Body, form, json, lines, nothing, text};
 use crate::page::Page;
 use crate::privileges::Privilege;
 
@@ -124,6 +124,11 @@ macro_rules! operations {
 }
 
 const LIMIT: (&str, &str) = ("limit", "Items of the page, 1 to 1000, default 100");
+const AFTER: (&str, &str) = ("after", "`cursor` of the last line that is known already");
+const FOLLOW: (&str, &str) = ("follow", "`true`: goes on with lines as they come");
+const TEMPLATE: (&str, &str) = ("template", "Only this migrator template");
+const MIGRATOR: (&str, &str) = ("migrator", "Only this migrator");
+const RESOURCE: (&str, &str) = ("resource", "Only this resource");
 const CURSOR: (&str, &str) = ("cursor", "`nextCursor` of the page before");
 
 use Access::{AnyToken, Node as NodeToken, NodeOr, Open, Privilege as Needs};
@@ -173,8 +178,11 @@ operations! {
     MigrationGet: Get "/api/v1/migrations/{id}" Needs(P::MigrationQuery), [], nothing() => 200 json::<Migration>(), "Shows a migration";
     MigrationLog: Get "/api/v1/migrations/{id}/log" Needs(P::MigrationQuery), [LIMIT, CURSOR], nothing() => 200 json::<Page<MigrationLogEntry>>(), "Shows the log of a migration, oldest first";
 
+    MigrationLogs: Get "/api/v1/migrations/{id}/logs" Needs(P::MigrationQuery), [AFTER, FOLLOW, TEMPLATE, MIGRATOR, RESOURCE], nothing() => 200 lines::<MigratorLine>(), "Shows what migrators said during a migration, one JSON object a line, oldest first; empty lines say that a followed answer lives";
+
     ClusterStateGet: Get "/api/v1/cluster/state" Needs(P::GetResourceState), [], nothing() => 200 json::<ClusterState>(), "Shows migration, resources and what the manager waits for";
     ClusterRecheck: Post "/api/v1/cluster/recheck" Needs(P::MigrateCluster), [], nothing() => 202 json::<Accepted>(), "Reads all resources again";
+    ClusterResourceLogs: Get "/api/v1/cluster/resources/logs" Needs(P::MigrationQuery), [AFTER, FOLLOW, TEMPLATE, MIGRATOR, RESOURCE], nothing() => 200 lines::<MigratorLine>(), "Shows what migrators said while no migration ran, like `MigrationLogs`";
     ClusterResources: Post "/api/v1/cluster/resources" Needs(P::MigrateCluster), [], json::<ResourcesRequest>() => 202 json::<Accepted>(), "Moves lagging resources to their last point without a migration";
 
     NodeList: Get "/api/v1/nodes" Needs(P::GetActiveNodeDescriptions), [("template", "Only this template"), ("status", "Only this status"), LIMIT, CURSOR], nothing() => 200 json::<Page<Node>>(), "Lists nodes by template and id";

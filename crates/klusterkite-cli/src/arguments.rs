@@ -271,6 +271,20 @@ pub enum MigrationCommand {
         /// Number of the migration [default: the running one].
         id: Option<i64>,
     },
+    /// Show what migrators wrote while they moved resources.
+    Logs {
+        /// Only this resource: its code, or TEMPLATE:MIGRATOR:RESOURCE.
+        resource: Option<String>,
+        /// Number of the migration [default: the running one, else the newest].
+        #[arg(long, value_name = "ID")]
+        migration: Option<i64>,
+        /// What was written while no migration ran, instead.
+        #[arg(long, conflicts_with = "migration")]
+        repairs: bool,
+        /// Go on with what is written until the migration ends.
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// Move the nodes to one end of the migration.
     Nodes {
         /// Which end.
@@ -575,6 +589,8 @@ mod tests {
             "migration plan 2",
             "migration start 2 --automatic --on-failure rollback --watch",
             "migration status",
+            "migration logs schema --follow",
+            "migration logs hello:Hello.Db:schema --migration 2",
             "migration nodes destination",
             "migration resources hello:Hello.Db:schema --to destination",
             "migration resources",
@@ -611,6 +627,7 @@ mod tests {
             "config edit",
             "migration start",
             "migration start 2 --on-failure rollback",
+            "migration logs --repairs --migration 2",
             "migration nodes both",
             "package push",
             "settings resolve",

@@ -2,11 +2,13 @@
 
 mod call;
 mod events;
+mod lines;
 mod session;
 mod sse;
 
 pub use call::OperationCall;
 pub use events::EventStream;
+pub use lines::LineStream;
 pub use session::{Session, SessionKeeper};
 
 use std::sync::{Mutex, PoisonError};

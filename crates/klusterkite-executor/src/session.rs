@@ -12,7 +12,7 @@ use klusterkite_migrator::chain;
 use klusterkite_migrator::line::Line;
 use klusterkite_migrator::request::{Call, Refusal, parse_call};
 use klusterkite_wire::MigratorName;
-use klusterkite_wire::migrator::{LINE_BYTES_MAX, LogParams, RpcMessage};
+use klusterkite_wire::migrator::{ExecutorLogParams, LINE_BYTES_MAX, LineStream, RpcMessage};
 use serde_json::{Value, json};
 
 use crate::process::{Process, ProcessId, read_lines};
@@ -28,8 +28,14 @@ const ANSWERS_MAX: usize = 256;
 /// Requests that wait at most: a manager waits for its answer before it asks again.
 const REQUESTS_MAX: usize = 64;
 
-/// Log and progress that one request passes on at most, in bytes: what an operator scrolls through.
+/// Log that is passed on at once at most, in bytes: what an operator scrolls through.
 const FORWARDED_BYTES_MAX: usize = 1 << 20;
+
+/// Log that is passed on for as long as a move takes, in bytes per second: two hundred lines.
+const FORWARDED_BYTES_PER_SECOND: usize = 16 << 10;
+
+/// Progress is passed on this often at most, always with the newest numbers: nobody reads faster.
+const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// How often an answer is tried again that a slow manager leaves no room for.
 const ANSWER_POLL: Duration = Duration::from_millis(20);
@@ -72,7 +78,9 @@ pub(crate) fn run(settings: Result<Settings, Error>) -> Result<(), Error> {
         requests: VecDeque::new(),
         processes: BTreeMap::new(),
         processes_started: 0,
-        forwarded_bytes: 0,
+        room: Room::new(),
+        progress: None,
+        progress_due: Instant::now(),
         left_out: 0,
     };
     let ended = session.serve();
@@ -115,9 +123,41 @@ pub(crate) struct Session {
     requests: VecDeque<Line>,
     processes: BTreeMap<MigratorName, Process>,
     processes_started: u64,
-    /// What was passed on, and left out, since the last answer.
-    forwarded_bytes: usize,
+    room: Room,
+    /// Progress that waits until it is due; newer progress takes its place.
+    progress: Option<RpcMessage>,
+    progress_due: Instant,
+    /// Messages that were left out since the last answer.
     left_out: u64,
+}
+
+/// How much log may be passed on: a bucket that fills again with time.
+struct Room {
+    bytes: usize,
+    at: Instant,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self {
+            bytes: FORWARDED_BYTES_MAX,
+            at: Instant::now(),
+        }
+    }
+
+    /// Takes room for a message, if there is that much.
+    fn take(&mut self, bytes: usize) -> bool {
+        let seconds = self.at.elapsed().as_secs();
+        if seconds > 0 {
+            self.at += Duration::from_secs(seconds);
+            let fresh = usize::try_from(seconds).unwrap_or(usize::MAX);
+            let fresh = fresh.saturating_mul(FORWARDED_BYTES_PER_SECOND);
+            self.bytes = self.bytes.saturating_add(fresh).min(FORWARDED_BYTES_MAX);
+        }
+        let left = self.bytes.checked_sub(bytes);
+        self.bytes = left.unwrap_or(self.bytes);
+        left.is_some()
+    }
 }
 
 impl Session {
@@ -179,8 +219,17 @@ impl Session {
     /// Tells the manager something beside the answer.
     pub(crate) fn log(&mut self, level: &str, message: String) {
         let level = level.to_owned();
-        let params = json!(LogParams { level, message });
-        self.forward(RpcMessage::notification("log", params));
+        let (stream, migrator) = (LineStream::Note, None);
+        self.tell(&ExecutorLogParams {
+            level,
+            message,
+            stream,
+            migrator,
+        });
+    }
+
+    fn tell(&mut self, line: &ExecutorLogParams) {
+        self.forward(RpcMessage::notification("log", json!(line)));
     }
 
     fn next_request(&mut self) -> Result<Line, Error> {
@@ -195,8 +244,24 @@ impl Session {
     }
 
     fn next_event(&mut self, deadline: Instant) -> Option<Event> {
-        let wait = deadline.saturating_duration_since(Instant::now());
-        self.events.recv_timeout(wait).ok()
+        loop {
+            let now = Instant::now();
+            if self.progress.is_some() && now >= self.progress_due {
+                self.pass_progress();
+            }
+            let until = match self.progress {
+                Some(_) => deadline.min(self.progress_due),
+                None => deadline,
+            };
+            match self
+                .events
+                .recv_timeout(until.saturating_duration_since(now))
+            {
+                Ok(event) => return Some(event),
+                Err(_) if until < deadline => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     fn drain(&mut self) -> Result<(), Error> {
@@ -230,11 +295,30 @@ impl Session {
 
     /// Passes on log or progress; a manager that does not read, or a flood, makes it be left out and counted.
     fn forward(&mut self, message: RpcMessage) {
-        self.forwarded_bytes += message.params.as_ref().map_or(0, |p| p.to_string().len());
-        if self.forwarded_bytes > FORWARDED_BYTES_MAX {
-            self.left_out += 1;
+        if message.method.as_deref() == Some("progress") {
+            self.progress = Some(message);
+            if Instant::now() >= self.progress_due {
+                self.pass_progress();
+            }
             return;
         }
+        let bytes = message.params.as_ref().map_or(0, |p| p.to_string().len());
+        if self.room.take(bytes) {
+            self.pass(message);
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// Passes on the newest progress.
+    fn pass_progress(&mut self) {
+        if let Some(message) = self.progress.take() {
+            self.progress_due = Instant::now() + PROGRESS_EVERY;
+            self.pass(message);
+        }
+    }
+
+    fn pass(&mut self, message: RpcMessage) {
         match self.answers.try_send(message) {
             // A manager that is gone is noticed at stdin.
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
@@ -243,11 +327,17 @@ impl Session {
     }
 
     fn tell_left_out(&mut self) {
+        self.pass_progress();
         let left_out = std::mem::take(&mut self.left_out);
-        self.forwarded_bytes = 0;
         if left_out > 0 {
-            let message = format!("{left_out} messages of migrators were left out: too many");
-            self.log("warn", message);
+            let line = ExecutorLogParams {
+                level: "warn".to_owned(),
+                message: format!("{left_out} messages of migrators were left out: too many"),
+                stream: LineStream::Note,
+                migrator: None,
+            };
+            // Whatever room there is: this one line says that there was none.
+            self.pass(RpcMessage::notification("log", json!(line)));
         }
     }
 

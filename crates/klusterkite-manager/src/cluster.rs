@@ -40,6 +40,7 @@ struct Inner {
     turn: Arc<Mutex<Turn>>,
     nudge: Notify,
     events: broadcast::Sender<EventRow>,
+    lines: watch::Sender<u64>,
     members: watch::Sender<Arc<Members>>,
     feed: Feed,
 }
@@ -60,6 +61,7 @@ impl Cluster {
             turn: Arc::default(),
             nudge: Notify::new(),
             events: broadcast::channel(EVENTS_BEHIND_MAX).0,
+            lines: watch::channel(0).0,
             members: watch::channel(Arc::default()).0,
             feed: Feed::new(
                 config.feed_credential_file.clone(),
@@ -183,6 +185,11 @@ impl Cluster {
     /// Listens to events from now on.
     pub fn events(&self) -> broadcast::Receiver<EventRow> {
         self.0.events.subscribe()
+    }
+
+    /// Returns what tells that migrators said something new.
+    pub(crate) fn lines(&self) -> &watch::Sender<u64> {
+        &self.0.lines
     }
 
     /// Listens to the list of ready nodes.

@@ -15,8 +15,8 @@ use klusterkite_install::{
 };
 use klusterkite_tls::Trust;
 use klusterkite_wire::migrator::{
-    DescribedMigrator, ExecutorMigrateParams, LINE_BYTES_MAX, LogParams, MigrateResult,
-    ProgressParams, RpcMessage,
+    DescribedMigrator, ExecutorLogParams, ExecutorMigrateParams, LINE_BYTES_MAX, LineStream,
+    MigrateResult, ProgressParams, RpcMessage,
 };
 use klusterkite_wire::start::StartConfiguration;
 use klusterkite_wire::{Runtime, TemplateCode};
@@ -54,11 +54,34 @@ pub enum CallError {
 }
 
 /// What a running move says.
-pub enum Said {
-    /// A line of its log.
-    Log(LogParams),
-    /// How far it is.
-    Progress(ProgressParams),
+pub struct Said {
+    /// Where.
+    pub stream: LineStream,
+    /// The line.
+    pub line: String,
+}
+
+impl Said {
+    fn log(params: ExecutorLogParams) -> Self {
+        let ExecutorLogParams {
+            level,
+            message,
+            stream,
+            ..
+        } = params;
+        let line = match level.as_str() {
+            "info" => message,
+            _ => format!("{level}: {message}"),
+        };
+        Self { stream, line }
+    }
+
+    fn progress(params: &ProgressParams) -> Self {
+        Self {
+            stream: LineStream::Progress,
+            line: format!("{} of {}", params.done, params.total),
+        }
+    }
 }
 
 impl Executors {
@@ -294,8 +317,8 @@ impl Executor {
             let message: RpcMessage = serde_json::from_str(&line)
                 .context("the executor said something that is not JSON-RPC")?;
             match (message.method.as_deref(), message.id) {
-                (Some("log"), None) => said(Said::Log(params_of(message)?)),
-                (Some("progress"), None) => said(Said::Progress(params_of(message)?)),
+                (Some("log"), None) => said(Said::log(params_of(message)?)),
+                (Some("progress"), None) => said(Said::progress(&params_of(message)?)),
                 (None, Some(id)) if id == self.last_id => return Ok(message),
                 _ => bail!("the executor said something that nobody asked: {line}"),
             }

@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod input;
 mod migrations;
+mod migrator_logs;
 mod nodes;
 mod packages;
 mod serve;
@@ -144,6 +145,9 @@ fn handler(id: OperationId, method: MethodFilter) -> MethodRouter<Api> {
         Id::MigrationRollback => on(method, migrations::rollback),
         Id::MigrationGet => on(method, migrations::get),
         Id::MigrationLog => on(method, migrations::log),
+
+        Id::MigrationLogs => on(method, migrator_logs::of_migration),
+        Id::ClusterResourceLogs => on(method, migrator_logs::without_migration),
 
         Id::ClusterStateGet => on(method, migrations::cluster_state),
         Id::ClusterRecheck => on(method, migrations::cluster_recheck),

@@ -19,6 +19,7 @@ pub mod feed;
 pub mod http;
 pub mod link;
 pub mod migrations;
+pub mod migrator_logs;
 pub mod nodes;
 pub mod operations;
 pub mod orders;

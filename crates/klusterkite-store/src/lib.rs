@@ -3,7 +3,8 @@
 //! The manager holds the whole state of the cluster in memory and is its only writer. It loads a
 //! [`Snapshot`] once it leads, decides on values, and writes each decision as a list of [`Change`]s in
 //! one transaction before it carries it out. So [`Store::commit`] is the only way to change anything, and
-//! a stale leader is stopped in one place.
+//! a stale leader is stopped in one place. What migrators say is no decision and has a door of its own,
+//! with the same fence ([`Store::migrator_lines_append`]).
 //!
 //! The database is made once, by [`Store::create`] with a [`Seed`]: it is there as a whole or not at all.
 //!
@@ -23,4 +24,4 @@ mod store;
 
 pub use change::{Change, Seed, Snapshot};
 pub use error::Error;
-pub use store::{Created, Page, Store};
+pub use store::{Created, LINES_MAX, LINES_OF_RESOURCE_MAX, Page, Store};

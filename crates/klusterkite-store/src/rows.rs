@@ -268,6 +268,38 @@ pub struct MigrationLogRow {
     pub message: String,
 }
 
+/// A line that a migrator said while it moved a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigratorLineRow {
+    /// Migration; 0 for moves without one.
+    pub migration_id: i64,
+    /// When the manager heard it.
+    pub at: u64,
+    /// Migrator template.
+    pub template: TemplateCode,
+    /// Migrator.
+    pub migrator: MigratorName,
+    /// Resource.
+    pub resource: ResourceCode,
+    /// Where it was said: `stderr`, `log`, `progress`, `executor`.
+    pub stream: String,
+    /// The line.
+    pub line: String,
+}
+
+/// Says whose lines are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinesOf {
+    /// Migration; 0: moves without one.
+    pub migration_id: i64,
+    /// Only this migrator template.
+    pub template: Option<TemplateCode>,
+    /// Only this migrator.
+    pub migrator: Option<MigratorName>,
+    /// Only this resource.
+    pub resource: Option<ResourceCode>,
+}
+
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventRow {

@@ -5,13 +5,14 @@
 //! dropped by the second one after it at the earliest, which then raises [`COMPATIBLE`].
 
 /// Schema of this release.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
 /// Oldest schema that a release must know to work with a database of [`VERSION`].
 pub(crate) const COMPATIBLE: i64 = 1;
 
 /// What each version adds to the one before; the first makes everything.
-pub(crate) const STEPS: [&str; VERSION as usize] = [include_str!("schema/1.sql")];
+pub(crate) const STEPS: [&str; VERSION as usize] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Returns what a database of `version` still needs.
 pub(crate) fn missing(version: i64) -> &'static [&'static str] {

@@ -88,6 +88,19 @@ pub(crate) const LOG_OF_MIGRATION: &str = "SELECT id, migration_id, at, kind, te
 pub(crate) const LOG_COUNT: &str = "SELECT COUNT(*) FROM migration_log WHERE migration_id = $1";
 pub(crate) const LOG_LAST: &str = "SELECT COALESCE(MAX(id), 0) FROM migration_log";
 
+pub(crate) const LINE_APPEND: &str = "INSERT INTO migrator_lines \
+    (id, migration_id, at, template, migrator, resource, stream, line) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+pub(crate) const LINES: &str = "SELECT id, migration_id, at, template, migrator, resource, stream, line FROM migrator_lines \
+    WHERE migration_id = $1 AND ($2 = '' OR template = $2) AND ($3 = '' OR migrator = $3) \
+    AND ($4 = '' OR resource = $4) AND id > $5 ORDER BY id LIMIT $6";
+pub(crate) const LINES_LAST: &str = "SELECT COALESCE(MAX(id), 0) FROM migrator_lines";
+pub(crate) const LINES_OF_RESOURCE_FORGET: &str = "DELETE FROM migrator_lines \
+    WHERE migration_id = $1 AND template = $2 AND migrator = $3 AND resource = $4 AND id <= \
+    (SELECT id FROM migrator_lines WHERE migration_id = $1 AND template = $2 AND migrator = $3 AND resource = $4 \
+    ORDER BY id DESC LIMIT 1 OFFSET $5)";
+pub(crate) const LINES_FORGET: &str = "DELETE FROM migrator_lines \
+    WHERE id <= (SELECT id FROM migrator_lines ORDER BY id DESC LIMIT 1 OFFSET $1)";
+
 pub(crate) const EVENT_APPEND: &str = "INSERT INTO events (id, at, kind, actor, object, message, params) \
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 pub(crate) const EVENTS_FORGET: &str =

@@ -1,3 +1,7 @@
+mod lines;
+
+pub use lines::{LINES_MAX, LINES_OF_RESOURCE_MAX};
+
 use std::path::{Path, PathBuf};
 
 use klusterkite_wire::LeaderEpoch;

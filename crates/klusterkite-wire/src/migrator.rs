@@ -237,6 +237,49 @@ pub struct LogParams {
     pub message: String,
 }
 
+/// Executor → manager, notification `log`: a migrator's own [`LogParams`], or a line that came another way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecutorLogParams {
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// The line.
+    pub message: String,
+    /// Where it was said; without it by the notification `log`.
+    #[serde(default)]
+    pub stream: LineStream,
+    /// Who wrote it to stderr.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migrator: Option<MigratorName>,
+}
+
+/// Where a line about a move was said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LineStream {
+    /// The migrator's notification `log`.
+    #[default]
+    Log,
+    /// The migrator's stderr.
+    Stderr,
+    /// The migrator's notification `progress`.
+    Progress,
+    /// A remark of executor or manager.
+    Note,
+}
+
+impl LineStream {
+    /// Returns the name as it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Stderr => "stderr",
+            Self::Progress => "progress",
+            Self::Note => "note",
+        }
+    }
+}
+
 /// Notification `progress`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

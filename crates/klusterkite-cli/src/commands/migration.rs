@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use klusterkite_api::cluster::{Accepted, ClusterState};
 use klusterkite_api::migrations::{
-    Migration, MigrationCreate, MigrationLogEntry, MigrationMode, MigrationPlan, NodesRequest,
-    OnFailure, PlanRequest, ResourceRequest, ResourcesRequest,
+    Migration, MigrationCreate, MigrationLogEntry, MigrationMode, MigrationPlan, MigratorLine,
+    NodesRequest, OnFailure, PlanRequest, ResourceRequest, ResourcesRequest,
 };
 use klusterkite_api::operations::OperationId;
 use klusterkite_api::page::Page;
@@ -59,6 +59,19 @@ pub(crate) fn run(command: &MigrationCommand, context: &mut Context) -> anyhow::
         MigrationCommand::Status => status(context),
         MigrationCommand::List { limit } => list(context, *limit),
         MigrationCommand::Log { id } => log(context, *id),
+        MigrationCommand::Logs {
+            resource,
+            migration,
+            repairs,
+            follow,
+        } => {
+            let id = match (repairs, migration) {
+                (true, _) => None,
+                (false, Some(id)) => Some(*id),
+                (false, None) => Some(current_or_newest(context)?),
+            };
+            logs(context, id, resource.as_deref(), *follow)
+        }
         MigrationCommand::Nodes { target, watch } => {
             let exit = nodes(context, side(*target))?;
             followed_if(context, *watch, exit)
@@ -182,6 +195,54 @@ fn log(context: &mut Context, id: Option<i64>) -> anyhow::Result<Exit> {
         render::migration::log(&page.items)
     })?;
     Ok(Exit::Done)
+}
+
+/// Shows lines of migrators: all that there are, and those that come if asked.
+fn logs(
+    context: &mut Context,
+    id: Option<i64>,
+    resource: Option<&str>,
+    follow: bool,
+) -> anyhow::Result<Exit> {
+    let key: Vec<&str> = resource.map_or_else(Vec::new, |resource| resource.split(':').collect());
+    let (template, migrator, resource) = match key[..] {
+        [] => (None, None, None),
+        [resource] => (None, None, Some(resource)),
+        [template, migrator, resource] => (Some(template), Some(migrator), Some(resource)),
+        _ => {
+            let sentence = "name a resource by its code or as TEMPLATE:MIGRATOR:RESOURCE";
+            return Err(Stop::new(Exit::Usage, sentence).into());
+        }
+    };
+    context.client()?;
+    let context = &*context;
+    let call = match id {
+        Some(id) => context
+            .logged_in()
+            .operation(OperationId::MigrationLogs)
+            .path("id", id),
+        None => context
+            .logged_in()
+            .operation(OperationId::ClusterResourceLogs),
+    };
+    let call = call
+        .query_optional("template", template)
+        .query_optional("migrator", migrator)
+        .query_optional("resource", resource)
+        .query_optional("follow", follow.then_some(true));
+    for line in call.lines::<MigratorLine>() {
+        context.print_line(&line?, render::migration::line)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Returns the number of the running migration, or of the last one.
+fn current_or_newest(context: &mut Context) -> anyhow::Result<i64> {
+    let call = context.client()?.operation(OperationId::MigrationList);
+    let page: Page<Migration> = call.query("limit", 1).send()?;
+    let newest = page.items.first().map(|migration| migration.id);
+    let stop = || Stop::new(Exit::NotFound, "there was no migration yet");
+    Ok(newest.ok_or_else(stop)?)
 }
 
 fn nodes(context: &mut Context, target: Side) -> anyhow::Result<Exit> {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use klusterkite_api::migrations::{Migration, MigrationLogEntry, MigrationPlan, MigrationStatus};
+use klusterkite_api::migrations::{
+    Migration, MigrationLogEntry, MigrationPlan, MigrationStatus, MigratorLine,
+};
 use klusterkite_core::plan::migration::PlannedMove;
 
 use super::{joined, one_line, or_none, pairs, table, waits, word};
@@ -118,6 +120,22 @@ pub fn ended(migration: &Migration) -> String {
         format!(": {}", one_line(&reason.message))
     });
     format!("migration {} {how}{reason}", migration.id)
+}
+
+/// Renders a line of a migrator.
+pub fn line(line: &MigratorLine) -> String {
+    let MigratorLine {
+        at,
+        stream,
+        line,
+        template_code,
+        migrator_type_name,
+        resource_code,
+        ..
+    } = line;
+    one_line(&format!(
+        "{at}  {template_code}:{migrator_type_name}:{resource_code}  {stream}  {line}"
+    ))
 }
 
 /// Renders the log of a migration.

@@ -159,6 +159,36 @@ fn a_blocked_plan_is_shown_and_ends_with_6() {
     );
 }
 
+#[test]
+fn followed_lines_of_migrators_go_on_after_the_last_one_when_the_answer_breaks_off() {
+    let line = |cursor: u32, text: &str| {
+        json!({ "cursor": cursor.to_string(), "at": "t", "stream": "stderr", "line": text,
+            "templateCode": "db", "migratorTypeName": "Acme.Db", "resourceCode": "main" })
+        .to_string()
+            + "\n"
+    };
+    let manager = Manager::start(move |_, path, _| match path {
+        "/migrations?limit=1" => page(&json!([migration("ready")])),
+        "/migrations/4/logs?template=db&migrator=Acme.Db&resource=main&follow=true" => {
+            Reply::new(200, line(7, "one") + "\n" + "{\"cursor\": \"8\"")
+        }
+        "/migrations/4/logs?template=db&migrator=Acme.Db&resource=main&follow=true&after=7" => {
+            Reply::new(200, "\n".to_owned() + &line(8, "two\u{1b}[31m"))
+        }
+        "/cluster/resources/logs?resource=main" => Reply::new(200, ""),
+        _ => problem(404, "notFound", path),
+    });
+    let ran = manager.run("migration logs db:Acme.Db:main --follow");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines.len(), 2, "{ran:?}");
+    assert_eq!(lines[0], "t  db:Acme.Db:main  stderr  one");
+    assert!(!lines[1].contains('\u{1b}'), "{ran:?}");
+    let ran = manager.run("migration logs main --repairs");
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{ran:?}");
+    assert_eq!(manager.run("migration logs a:b").code, 2);
+}
+
 /// Starts a manager whose migration is running for some looks and then in a state.
 fn migrating(looks: u32, last: &'static str) -> Manager {
     let look = AtomicU32::new(0);

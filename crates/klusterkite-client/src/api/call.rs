@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Method;
 
-use super::{ApiClient, json};
+use super::{ApiClient, LineStream, json};
 use crate::http::{Answer, Call, encoded};
 use crate::{Error, Kind};
 
@@ -74,6 +74,12 @@ impl<'c> OperationCall<'c> {
     /// Sends the call; `()` reads an answer without content.
     pub fn send<T: DeserializeOwned>(self) -> Result<T, Error> {
         self.answer()?.json("what the API describes")
+    }
+
+    /// Sends the call and reads its answer line by line, for operations that answer with JSON lines.
+    pub fn lines<T: DeserializeOwned>(self) -> LineStream<'c, T> {
+        let url = format!("{}{}{}", self.client.origin, self.path, self.query);
+        LineStream::new(self.client, url)
     }
 
     /// Sends the call and returns the answer as text.

@@ -7,7 +7,8 @@ use klusterkite_migrator::line::Line;
 use klusterkite_migrator::points::check_description;
 use klusterkite_wire::MigratorName;
 use klusterkite_wire::migrator::{
-    InitializeParams, LINE_BYTES_MAX, MIGRATOR_PROTOCOL, MigratorDescription,
+    ExecutorLogParams, InitializeParams, LINE_BYTES_MAX, LineStream, MIGRATOR_PROTOCOL,
+    MigratorDescription,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -281,8 +282,13 @@ impl Session {
             return;
         }
         process.remember(&text);
-        let message = format!("{migrator}: {text}");
-        self.log("info", message);
+        let line = ExecutorLogParams {
+            level: "info".to_owned(),
+            message: text,
+            stream: LineStream::Stderr,
+            migrator: Some(migrator.clone()),
+        };
+        self.tell(&line);
     }
 
     pub(super) fn mark_output_ended(&mut self, id: ProcessId) {

@@ -122,7 +122,8 @@ fn b23_a_flood_on_stderr_blocks_nobody_and_is_cut() {
     assert!(described[0].errors.is_empty(), "{described:?}");
     assert_eq!(described[0].resources.len(), 1);
     let passed = executor.log.iter().filter(|line| line.contains("yyyy"));
-    assert!(passed.count() < 1100);
+    let passed = passed.count();
+    assert!(passed < 2000, "{passed} of 5000");
     // The count of what is missing comes with the flood or with what follows it.
     executor.describe();
     let told = executor

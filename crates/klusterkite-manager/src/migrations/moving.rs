@@ -12,22 +12,16 @@ use klusterkite_store::Change;
 use klusterkite_store::rows::{MigrationLogRow, MigrationRow};
 use klusterkite_wire::migrator::{ExecutorMigrateParams, MigrateParams};
 use klusterkite_wire::{ConfigurationId, chain};
-use tokio::sync::mpsc;
 
 use super::{Ends, log};
 use crate::cluster::Cluster;
-use crate::executors::{CallError, Executors, Said};
+use crate::executors::{CallError, Executors};
 use crate::fault::Fault;
+use crate::migrator_logs::LineWriter;
 use crate::state::{Draft, State};
 
 /// Resources that could not be read are read again after this time.
 const READ_RETRY: Duration = Duration::from_secs(10);
-
-/// Lines of a move's log that wait for the store; more are dropped, and counted.
-const LOG_QUEUE_MAX: usize = 1000;
-
-/// Lines of one move's log that are stored: each is a row, for good.
-const LOG_LINES_MAX: u32 = 10_000;
 
 impl Cluster {
     /// Reads the resources of some releases and keeps what was read.
@@ -133,40 +127,15 @@ impl Cluster {
                 dry_run: false,
             },
         };
-        let (lines, mut queue) = mpsc::channel(LOG_QUEUE_MAX);
-        let (cluster, logged) = (self.clone(), planned.clone());
-        let writer = tokio::spawn(async move {
-            while let Some(line) = queue.recv().await {
-                let written = cluster
-                    .transact(|draft| Ok(move_log(draft, &logged, "log", line)))
-                    .await;
-                if let Err(fault) = written {
-                    tracing::error!("a line of a move's log is lost: {fault}");
-                }
-            }
-        });
-        let (mut dropped, mut written) = (0_u32, 0_u32);
+        let migration_id = self.read().await.migration.as_ref().map(|row| row.id);
+        let mut writer = LineWriter::start(self, migration_id, &planned.key);
         let executors = Executors::new(self.config());
         let moved = executors
             .migrate(release, &planned.key.template, &params, |said| {
-                let line = match said {
-                    Said::Log(log) => format!("{}: {}", log.level, log.message),
-                    Said::Progress(progress) => format!("{} of {}", progress.done, progress.total),
-                };
-                let is_kept = written < LOG_LINES_MAX && lines.try_send(line).is_ok();
-                written += u32::from(is_kept);
-                dropped += u32::from(!is_kept);
+                writer.write(said.stream, &said.line);
             })
             .await;
-        if dropped > 0 {
-            tracing::warn!(
-                "{dropped} lines of a move's log were too many, or too fast, and are lost"
-            );
-        }
-        drop(lines);
-        if let Err(error) = writer.await {
-            tracing::error!("the writer of a move's log ended: {error}");
-        }
+        writer.end().await;
         let result = moved?;
         if result.point != planned.point {
             return Err(CallError::Failed(format!(

@@ -32,6 +32,13 @@ case "$line" in
 *'"migrate"'*)
   case "$mode" in
   fail) printf '{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"the disk is full"}}\n' ;;
+  talk)
+    say() { printf '{"jsonrpc":"2.0","method":"%s","params":%s}\n' "$1" "$2"; }
+    say log '{"level":"warn","message":"slow: postgres://app:secret@db/main"}'
+    say log '{"level":"info","message":"from stderr","stream":"stderr","migrator":"Db"}'
+    say progress '{"done":1,"total":3}'
+    while [ "$(cat "$state/mode")" = talk ]; do sleep 0.01; done
+    printf '{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"the disk is full"}}\n' ;;
   die) echo died >> "$state/deaths"; exit 9 ;;
   hang) cat > /dev/null; exit 0 ;;
   *)

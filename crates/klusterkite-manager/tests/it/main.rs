@@ -18,6 +18,7 @@ mod harness;
 mod input;
 mod leases;
 mod migrations;
+mod migrator_logs;
 mod nodes;
 mod operators;
 mod program;

@@ -156,11 +156,9 @@ fn an_automatic_migration_moves_resources_and_nodes_in_order() {
         "started",
         "analysed",
         "resourceStarted",
-        "log",
         "resourceMoved",
         "nodesStarted",
         "resourceStarted",
-        "log",
         "resourceMoved",
         "finished",
     ];

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use super::Value;
 use crate::Error;
 use crate::rows::{
-    ClientRow, ConfigurationRow, EventRow, GateRow, MigrationLogRow, MigrationRow, NodeRow,
-    OrderRow, RequestRow, RoleRow, TokenRow, UserRow,
+    ClientRow, ConfigurationRow, EventRow, GateRow, MigrationLogRow, MigrationRow, MigratorLineRow,
+    NodeRow, OrderRow, RequestRow, RoleRow, TokenRow, UserRow,
 };
 
 /// The values that a query returned for one row; they are taken in the order of its columns.
@@ -236,6 +236,20 @@ pub(crate) fn log(mut record: Record) -> Result<MigrationLogRow, Error> {
         to_point: record.maybe_parsed("to_point")?,
         message: record.text("message")?,
     })
+}
+
+pub(crate) fn line(mut record: Record) -> Result<(i64, MigratorLineRow), Error> {
+    let id = record.number("id")?;
+    let row = MigratorLineRow {
+        migration_id: record.number("migration_id")?,
+        at: record.unsigned("at")?,
+        template: record.parsed("template")?,
+        migrator: record.parsed("migrator")?,
+        resource: record.parsed("resource")?,
+        stream: record.text("stream")?,
+        line: record.text("line")?,
+    };
+    Ok((id, row))
 }
 
 pub(crate) fn event(mut record: Record) -> Result<EventRow, Error> {

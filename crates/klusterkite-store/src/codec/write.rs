@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{CONFIGURATION_COUNTER, ORDER_COUNTER, Statement, Value};
 use crate::rows::{
-    ClientRow, ConfigurationRow, EventRow, GateRow, MigrationLogRow, MigrationRow, NodeRow,
-    OrderRow, OrderRowKind, RequestRow, RoleRow, TokenRow, UserRow,
+    ClientRow, ConfigurationRow, EventRow, GateRow, MigrationLogRow, MigrationRow, MigratorLineRow,
+    NodeRow, OrderRow, OrderRowKind, RequestRow, RoleRow, TokenRow, UserRow,
 };
 use crate::{Change, Error, Seed, sql};
 
@@ -163,6 +163,20 @@ fn log(row: &MigrationLogRow) -> Result<Vec<Value>, Error> {
         maybe_text(row.from_point.as_ref()),
         maybe_text(row.to_point.as_ref()),
         text(&row.message),
+    ])
+}
+
+/// Binds a line of a migrator with its number.
+pub(crate) fn line(id: i64, row: &MigratorLineRow) -> Result<Vec<Value>, Error> {
+    Ok(vec![
+        number(id),
+        number(row.migration_id),
+        time(row.at)?,
+        text(&row.template),
+        text(&row.migrator),
+        text(&row.resource),
+        text(&row.stream),
+        text(&row.line),
     ])
 }
 

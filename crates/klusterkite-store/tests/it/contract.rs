@@ -2,8 +2,10 @@
 //! whose leader is the given epoch.
 
 use klusterkite_core::configuration::ConfigurationState;
-use klusterkite_store::rows::{ConfigurationRow, MigrationLogRow, OrderState, TokenKind};
-use klusterkite_store::{Change, Error, Snapshot, Store};
+use klusterkite_store::rows::{
+    ConfigurationRow, LinesOf, MigrationLogRow, MigratorLineRow, OrderState, TokenKind,
+};
+use klusterkite_store::{Change, Error, LINES_OF_RESOURCE_MAX, Snapshot, Store};
 use klusterkite_wire::{ConfigurationId, LeaderEpoch};
 
 use crate::samples;
@@ -32,6 +34,7 @@ macro_rules! contract {
             events_are_paged_forward_and_backward,
             forgetting_events_keeps_the_newest,
             migrations_and_their_logs_are_paged,
+            lines_of_migrators_are_kept_while_there_is_room,
             expired_tokens_go,
             numbers_that_do_not_fit_are_refused,
             readers_and_the_writer_work_at_once,
@@ -423,6 +426,55 @@ pub(crate) async fn migrations_and_their_logs_are_paged(store: &Store, epoch: Le
         ),
         (vec![4], 3)
     );
+}
+
+pub(crate) async fn lines_of_migrators_are_kept_while_there_is_room(
+    store: &Store,
+    epoch: LeaderEpoch,
+) {
+    let row = |resource: &str, line: usize| MigratorLineRow {
+        migration_id: 0,
+        at: 7,
+        template: "db".parse().unwrap(),
+        migrator: "Acme.Db".parse().unwrap(),
+        resource: resource.parse().unwrap(),
+        stream: "stderr".to_owned(),
+        line: format!("line {line}"),
+    };
+    let of = |resource: Option<&str>| LinesOf {
+        migration_id: 0,
+        template: Some("db".parse().unwrap()),
+        migrator: None,
+        resource: resource.map(|code| code.parse().unwrap()),
+    };
+    let old = [row("a", 0)];
+    store.migrator_lines_append(epoch, &old).await.unwrap();
+    let kept = LINES_OF_RESOURCE_MAX as usize;
+    let many: Vec<_> = (1..=kept + 5).map(|line| row("b", line)).collect();
+    for rows in many.chunks(500) {
+        store.migrator_lines_append(epoch, rows).await.unwrap();
+    }
+    let all = store
+        .migrator_lines(&of(Some("b")), 0, 9_999)
+        .await
+        .unwrap();
+    assert_eq!(all.len(), kept);
+    assert_eq!(all[0].1, row("b", 6), "the oldest go");
+    let first = store.migrator_lines(&of(None), 0, 1).await.unwrap();
+    assert_eq!(first, [(1, row("a", 0))], "those of others stay");
+    let (last, _) = all[kept - 1];
+    let rest = store.migrator_lines(&of(None), last - 1, 10).await.unwrap();
+    assert_eq!(rest, [(last, row("b", kept + 5))]);
+    let other = LinesOf {
+        migration_id: 1,
+        ..of(None)
+    };
+    assert_eq!(store.migrator_lines(&other, 0, 10).await.unwrap(), []);
+
+    let next = store.leader_acquire("other", 2).await.unwrap();
+    let error = store.migrator_lines_append(epoch, &old).await.unwrap_err();
+    assert!(matches!(error, Error::Fenced { .. }), "{error:?}");
+    store.migrator_lines_append(next, &old).await.unwrap();
 }
 
 pub(crate) async fn expired_tokens_go(store: &Store, epoch: LeaderEpoch) {

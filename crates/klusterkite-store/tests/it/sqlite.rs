@@ -192,7 +192,7 @@ async fn a_newer_schema_is_used_as_long_as_it_says_that_it_may_be() {
     let path = store.path().to_owned();
     store.close().await.unwrap();
     let mut connection = foreign(&path).await;
-    let newer = "ALTER TABLE nodes ADD COLUMN zone TEXT; UPDATE store_schema SET version = 2";
+    let newer = "ALTER TABLE nodes ADD COLUMN zone TEXT; UPDATE store_schema SET version = 3";
     sqlx::raw_sql(newer).execute(&mut connection).await.unwrap();
 
     let store = Store::open(&path).await.unwrap();
@@ -217,7 +217,7 @@ async fn a_newer_schema_is_used_as_long_as_it_says_that_it_may_be() {
     assert_eq!(kept, 1, "an older release loses nothing of a newer one");
     store.close().await.unwrap();
 
-    let incompatible = "UPDATE store_schema SET version = 3, compatible = 2";
+    let incompatible = "UPDATE store_schema SET version = 4, compatible = 3";
     sqlx::raw_sql(incompatible)
         .execute(&mut connection)
         .await
@@ -227,9 +227,9 @@ async fn a_newer_schema_is_used_as_long_as_it_says_that_it_may_be() {
         matches!(
             error,
             Error::Newer {
-                version: 3,
-                compatible: 2,
-                ours: 1,
+                version: 4,
+                compatible: 3,
+                ours: 2,
                 ..
             }
         ),
