@@ -19,7 +19,6 @@ use klusterkite_wire::socket::{HostMessage, LauncherMessage};
 use klusterkite_wire::start::{
     CrashReport, NodeTokenRequest, PackageReference, StartConfiguration,
 };
-use rustix::process::{getpid, set_child_subreaper};
 
 use crate::config::{Config, meaningless, variable_of};
 use crate::console;
@@ -33,7 +32,6 @@ use crate::random;
 use crate::release::Releases;
 use crate::signals;
 use crate::socket::{Replies, Socket};
-use crate::tree;
 
 mod start_settings;
 mod work;
@@ -44,6 +42,10 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// Exit code of a wrong configuration.
 const CONFIGURATION_ERROR: u8 = 2;
+
+/// Set in the environment of every host; its descendants inherit it. By it a launcher finds what a
+/// killed launcher of the same directory left.
+const MARKER: &str = "KLUSTERKITE_LAUNCHED_BY";
 
 /// Names the directory that outlives restarts to the node's processes.
 const DATA_VARIABLE: &str = "KLUSTERKITE_DATA";
@@ -135,7 +137,7 @@ impl Launcher {
             console::warn(format_args!("configuration: {}", meaningless(key)));
         }
         say_missing_files(&config);
-        set_child_subreaper(Some(getpid())).context("cannot adopt orphaned processes")?;
+        klusterkite_processes::adopt_orphans().context("cannot adopt orphaned processes")?;
         let directory = Directory::open(&config.working_directory)?;
         let identity = directory.identity()?;
         let (state, next) = (directory.load_state()?, directory.load_next()?);
@@ -220,7 +222,8 @@ impl Launcher {
             told_to_stop
         };
         let grace = self.config.policy.stop_grace;
-        let count = tree::end_left_overs(self.identity.node_id.as_str(), grace, &mut hurry)
+        let marker = format!("{MARKER}={}", self.identity.node_id);
+        let count = klusterkite_processes::end_marked(&marker, grace, &mut hurry)
             .context("cannot end what the last launcher of this directory has left")?;
         if count > 0 {
             console::warn(format_args!(
@@ -413,7 +416,7 @@ impl Launcher {
         variables: &[(&str, &OsStr)],
     ) -> std::io::Result<Host> {
         let mut environment = variables.to_vec();
-        environment.push((tree::MARKER, OsStr::new(self.identity.node_id.as_str())));
+        environment.push((MARKER, OsStr::new(self.identity.node_id.as_str())));
         // The secret of the launcher is none of the node's business.
         let secret = variable_of("apiClientSecret");
         Host::start(program, arguments, directory, &environment, &[&secret])
@@ -587,7 +590,7 @@ impl Launcher {
 
 /// Ends everything that the launcher has started; tells whether that is so.
 fn kill_tree() -> bool {
-    let ended = tree::kill_descendants();
+    let ended = klusterkite_processes::kill_descendants();
     if let Err(error) = &ended {
         console::error(format_args!("cannot end the node's processes: {error}"));
     }

@@ -24,7 +24,6 @@ mod release;
 mod shim;
 mod signals;
 mod socket;
-mod tree;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);

@@ -1,7 +1,10 @@
-//! Processes as `/proc` shows them: finding and killing everything that a host has started.
+//! Processes as `/proc` shows them: finding and ending everything that a program has started.
 //!
-//! The launcher is a subreaper (or process 1), so that whatever a host starts, in however many
-//! sessions, stays a descendant of the launcher until it ends.
+//! A program that starts foreign ones is a subreaper ([`adopt_orphans`]) or process 1, so that whatever they start, in
+//! however many sessions, stays its descendant until it ends. What a killed program left is found by a *marker*: a
+//! variable in the environment of everything below it.
+//!
+//! Whoever kills here waits until the processes are gone: "killed" means that nothing of them runs any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,11 +12,9 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
-
-/// Set in the environment of every host; its descendants inherit it. By it a launcher finds what a
-/// killed launcher of the same directory left.
-pub(crate) const MARKER: &str = "KLUSTERKITE_LAUNCHED_BY";
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper,
+};
 
 /// How long killed processes may take to end: uninterruptible sleep on a dead disk does not end.
 const KILL_MAX: Duration = Duration::from_secs(10);
@@ -26,14 +27,22 @@ const ENVIRONMENT_BYTES_MAX: u64 = 2 << 20;
 
 /// One process; the start time tells it from a later one with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Process {
-    pub(crate) pid: i32,
+pub struct Process {
+    /// Process id.
+    pub pid: i32,
     parent: i32,
-    start_time: u64,
+    /// When it started, in clock ticks since the machine did.
+    pub start_time: u64,
 }
 
 impl Process {
-    fn read(pid: i32) -> Option<Self> {
+    /// Returns this process.
+    pub fn own() -> Option<Self> {
+        Self::read(getpid().as_raw_nonzero().get())
+    }
+
+    /// Looks at a process; `None` when it has ended, also when nobody has collected it yet.
+    pub fn read(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         Self::parse(pid, &stat)
     }
@@ -52,6 +61,11 @@ impl Process {
         })
     }
 
+    /// Tells whether it still runs, it and no later one with its id.
+    pub fn runs(self) -> bool {
+        Self::read(self.pid).is_some_and(|now| now.start_time == self.start_time)
+    }
+
     /// Sends a signal, if this is still the process that was seen.
     fn signal(self, signal: Signal) -> io::Result<()> {
         let Some(pid) = Pid::from_raw(self.pid) else {
@@ -62,8 +76,7 @@ impl Process {
             Err(rustix::io::Errno::SRCH) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let same = Self::read(self.pid).is_some_and(|now| now.start_time == self.start_time);
-        if !same {
+        if !self.runs() {
             return Ok(());
         }
         match pidfd_send_signal(pidfd, signal) {
@@ -73,20 +86,46 @@ impl Process {
     }
 }
 
-/// Kills all descendants of this process and waits until they have ended.
-pub(crate) fn kill_descendants() -> io::Result<()> {
-    kill_all(descendants)
+/// Makes this process the parent of every descendant whose parent ends.
+pub fn adopt_orphans() -> io::Result<()> {
+    Ok(set_child_subreaper(Some(getpid()))?)
 }
 
-/// Ends what a killed launcher of the same node id left: asks, waits for `grace`, kills. `hurry`
+/// Kills all descendants of this process and waits until they have ended.
+pub fn kill_descendants() -> io::Result<()> {
+    let own = getpid().as_raw_nonzero().get();
+    kill_all(|| below(own))
+}
+
+/// Kills a process with all its descendants and waits until they have ended. Somebody else may start a process
+/// with the same id, unless it is a child that nobody has waited for.
+pub fn kill_tree(root: Pid) -> io::Result<()> {
+    let root = root.as_raw_nonzero().get();
+    kill_all(|| {
+        let mut processes = below(root)?;
+        processes.extend(Process::read(root));
+        Ok(processes)
+    })
+}
+
+/// Kills all other processes whose environment holds a marker (`NAME=value`) and waits until they have ended;
+/// returns how many processes there were.
+pub fn kill_marked(marker: &str) -> io::Result<usize> {
+    let found = marked(marker)?.len();
+    if found > 0 {
+        kill_all(|| marked(marker))?;
+    }
+    Ok(found)
+}
+
+/// Ends all other processes whose environment holds a marker (`NAME=value`): asks, waits for `grace`, kills. `hurry`
 /// ends the waiting. Returns how many processes there were.
-pub(crate) fn end_left_overs(
-    node_id: &str,
+pub fn end_marked(
+    marker: &str,
     grace: Duration,
     hurry: &mut dyn FnMut() -> bool,
 ) -> io::Result<usize> {
-    let marker = format!("{MARKER}={node_id}");
-    let found = marked(&marker)?;
+    let found = marked(marker)?;
     if found.is_empty() {
         return Ok(0);
     }
@@ -99,10 +138,10 @@ pub(crate) fn end_left_overs(
         root.signal(Signal::TERM)?;
     }
     let deadline = Instant::now() + grace;
-    while Instant::now() < deadline && !hurry() && !marked(&marker)?.is_empty() {
+    while Instant::now() < deadline && !hurry() && !marked(marker)?.is_empty() {
         thread::sleep(LOOK_EVERY);
     }
-    kill_all(|| marked(&marker))?;
+    kill_all(|| marked(marker))?;
     Ok(found.len())
 }
 
@@ -110,9 +149,11 @@ pub(crate) fn end_left_overs(
 /// unseen.
 fn kill_all(list: impl Fn() -> io::Result<Vec<Process>>) -> io::Result<()> {
     let deadline = Instant::now() + KILL_MAX;
-    let mut stopped = BTreeSet::new();
+    let mut stopped: BTreeSet<Process> = BTreeSet::new();
     loop {
-        let processes = list()?;
+        // One whose parent has ended is not listed any more, and still has to end.
+        let mut processes: BTreeSet<Process> = list()?.into_iter().collect();
+        processes.extend(stopped.iter().filter(|process| process.runs()));
         if processes.is_empty() {
             return Ok(());
         }
@@ -140,13 +181,13 @@ fn kill_all(list: impl Fn() -> io::Result<Vec<Process>>) -> io::Result<()> {
     }
 }
 
-fn descendants() -> io::Result<Vec<Process>> {
+fn below(root: i32) -> io::Result<Vec<Process>> {
     let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
     for process in all()? {
         children.entry(process.parent).or_default().push(process);
     }
     let mut found = Vec::new();
-    let mut parents = vec![getpid().as_raw_nonzero().get()];
+    let mut parents = vec![root];
     while let Some(parent) = parents.pop() {
         for child in children.remove(&parent).unwrap_or_default() {
             parents.push(child.pid);
