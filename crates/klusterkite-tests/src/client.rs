@@ -65,11 +65,17 @@ impl Watcher {
 
     /// Asks each port every 20 ms and keeps the fewest that answered at once.
     pub fn probes(ports: Vec<u16>, path: &str) -> Self {
+        let addresses = ports.iter().map(|port| format!("127.0.0.1:{port}"));
+        Self::probes_at(addresses.collect(), path)
+    }
+
+    /// Asks each `address:port` every 20 ms and keeps the fewest that answered at once.
+    pub fn probes_at(addresses: Vec<String>, path: &str) -> Self {
         let (stop, seen) = Self::shared();
         let path = path.to_owned();
         let thread = {
             let (stop, seen) = (stop.clone(), seen.clone());
-            std::thread::spawn(move || probe_ports(&ports, &path, &stop, &seen))
+            std::thread::spawn(move || probe(&addresses, &path, &stop, &seen))
         };
         Self {
             stop,
@@ -185,12 +191,12 @@ fn send_requests(
     }
 }
 
-fn probe_ports(ports: &[u16], path: &str, stop: &AtomicBool, seen: &Mutex<Seen>) {
+fn probe(addresses: &[String], path: &str, stop: &AtomicBool, seen: &Mutex<Seen>) {
     while !stop.load(Ordering::Relaxed) {
         let round = Instant::now();
-        let answering = ports
+        let answering = addresses
             .iter()
-            .filter(|port| get(&format!("127.0.0.1:{port}"), path).is_ok())
+            .filter(|address| get(address, path).is_ok())
             .count();
         {
             let mut seen = seen.lock().expect("a watcher does not panic");

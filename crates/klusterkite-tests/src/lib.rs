@@ -3,6 +3,7 @@
 pub mod api;
 pub mod client;
 pub mod disk;
+pub mod hosts;
 pub mod local;
 pub mod migrator;
 pub mod postgres;

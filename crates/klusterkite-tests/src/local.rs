@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,6 +27,7 @@ use klusterkite_wire::Secret;
 use serde_json::{Value, json};
 
 use crate::api::Operator;
+use crate::hosts::Network;
 use crate::process::{Program, processes_below, tail, wait_until};
 
 /// Version of our own packages in the first configuration.
@@ -34,6 +35,9 @@ pub const FIRST_VERSION: &str = "0.1.0";
 
 /// Longest time from the start of the launchers until every node is ready.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Container of the manager, and host of the feed.
+const MANAGER: &str = "manager";
 
 /// Our own packages, by the names of their directories in `packages/`.
 const OWN_PACKAGES: [&str; 3] = [
@@ -61,9 +65,19 @@ pub struct Options {
     pub tls: bool,
 }
 
+/// What the cluster of a test has beyond its options.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// Hosts by the names of the containers; without them everything runs on 127.0.0.1.
+    pub network: Option<Network>,
+    /// More settings of the manager, by their keys below `KlusterKite.NodeManager`.
+    pub manager: BTreeMap<&'static str, Value>,
+}
+
 /// A running cluster.
 pub struct LocalCluster {
     options: Options,
+    surroundings: Surroundings,
     /// The feed.
     pub feed: Program,
     /// Launchers by container: `manager`, `worker-1`, …
@@ -86,6 +100,14 @@ impl LocalCluster {
 
     /// Starts everything and does not wait for the nodes. What is in the directory already is kept.
     pub fn launch(options: Options) -> Result<Self> {
+        Self::launch_in(options, Surroundings::default())
+    }
+
+    /// Does the same in special surroundings; with a network, the calling thread moves to its switch.
+    pub fn launch_in(options: Options, surroundings: Surroundings) -> Result<Self> {
+        if let Some(network) = &surroundings.network {
+            network.enter()?;
+        }
         let directory = &options.directory;
         for name in ["packages", "feed", "seed", "system", "containers", "log"] {
             let path = directory.join(name);
@@ -98,21 +120,24 @@ impl LocalCluster {
             .then(|| Tls::load_or_make(directory))
             .transpose()?;
         let scheme = if options.tls { "https" } else { "http" };
-        let feed = start_feed(&options, tls.as_ref(), places.feed_port)?;
+        let network = surroundings.network.as_ref();
+        let feed = start_feed(&options, network, tls.as_ref(), places.feed_port)?;
+        let address = address_of(network, MANAGER);
         let mut cluster = Self {
-            manager_url: format!("{scheme}://127.0.0.1:{}", places.manager_port),
-            feed_url: format!("{scheme}://127.0.0.1:{}/v3/index.json", places.feed_port),
+            manager_url: format!("{scheme}://{address}:{}", places.manager_port),
+            feed_url: format!("{scheme}://{address}:{}/v3/index.json", places.feed_port),
             tls,
             ports: places.worker_ports.clone(),
             launchers: BTreeMap::new(),
             feed,
             options,
+            surroundings,
         };
         cluster.publish(FIRST_VERSION, "1.0.0")?;
         cluster.seed(&places)?;
         cluster.write_environment()?;
-        cluster.make_container("manager", "manager", true)?;
-        cluster.start_launcher("manager")?;
+        cluster.make_container(MANAGER, "manager", true)?;
+        cluster.start_launcher(MANAGER)?;
         for worker in 1..=cluster.options.workers {
             let name = format!("worker-{worker}");
             cluster.make_container(&name, "worker", false)?;
@@ -128,7 +153,20 @@ impl LocalCluster {
 
     /// Waits until manager and workers are ready; false when the caller gave up before.
     pub fn wait_until_ready_unless(&mut self, is_given_up: &dyn Fn() -> bool) -> Result<bool> {
-        let wanted = self.options.workers + 1;
+        self.wait_until_so_many_are_ready(self.options.workers + 1, is_given_up)
+    }
+
+    /// Waits until so many nodes are ready, that of the manager included; the other containers may wait.
+    pub fn wait_for_nodes(&mut self, wanted: usize) -> Result<()> {
+        self.wait_until_so_many_are_ready(wanted, &|| false)
+            .map(drop)
+    }
+
+    fn wait_until_so_many_are_ready(
+        &mut self,
+        wanted: usize,
+        is_given_up: &dyn Fn() -> bool,
+    ) -> Result<bool> {
         let (mut seen, mut operator) = (String::new(), None);
         let mut ended = Ok(());
         let over = wait_until(START_TIMEOUT, || {
@@ -351,7 +389,8 @@ impl LocalCluster {
     /// Starts the launcher of a container.
     pub fn start_launcher(&mut self, name: &str) -> Result<()> {
         let built = || self.options.programs.join("klusterkite-launcher");
-        let mut command = Command::new(self.options.launcher.clone().unwrap_or_else(built));
+        let launcher = self.options.launcher.clone().unwrap_or_else(built);
+        let mut command = command_on(self.network(), name, &launcher);
         let container = self.container(name);
         command
             .arg(container.join("config.hocon"))
@@ -361,9 +400,30 @@ impl LocalCluster {
                 .env("HELLO_PORT", port.to_string())
                 .env("CLOCK_PORT", port.to_string());
         }
-        let program = Program::start(name, &self.logs(), &mut command)?;
+        self.start_launcher_by(name, &mut command)
+    }
+
+    /// Starts the launcher of a container by another command.
+    pub fn start_launcher_by(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        let program = Program::start(name, &self.logs(), command)?;
         self.launchers.insert(name.to_owned(), program);
         Ok(())
+    }
+
+    /// Returns the hosts, if there are any.
+    pub fn network(&self) -> Option<&Network> {
+        self.surroundings.network.as_ref()
+    }
+
+    /// Returns address and port of the sample's service, by worker.
+    pub fn addresses(&self) -> Vec<String> {
+        let ports = self.ports.iter().zip(1..);
+        ports
+            .map(|(port, worker)| {
+                let name = format!("worker-{worker}");
+                format!("{}:{port}", address_of(self.network(), &name))
+            })
+            .collect()
     }
 
     /// Starts the feed again on its port.
@@ -373,7 +433,8 @@ impl LocalCluster {
             .split([':', '/'])
             .nth(4)
             .context("the feed's URL has a port")?;
-        self.feed = start_feed(&self.options, self.tls.as_ref(), port.parse()?)?;
+        let network = self.surroundings.network.as_ref();
+        self.feed = start_feed(&self.options, network, self.tls.as_ref(), port.parse()?)?;
         Ok(())
     }
 
@@ -444,8 +505,9 @@ impl LocalCluster {
     /// Fills the placeholders of the sample's first settings.
     fn first_settings(&self, places: &Places) -> Result<Value> {
         let directory = &self.options.directory;
+        let address = address_of(self.network(), MANAGER);
         let mut manager = json!({ "KlusterKite": { "NodeManager": {
-            "Listen": format!("127.0.0.1:{}", places.manager_port),
+            "Listen": format!("{address}:{}", places.manager_port),
             "Database": self.system().join("klusterkite.db"),
             // One machine: whoever has not spoken after this time is away.
             "FailoverLease": "20s",
@@ -455,6 +517,9 @@ impl LocalCluster {
             let files = json!({ "Certificate": tls.identity.certificate, "Key": tls.identity.key });
             manager["KlusterKite"]["NodeManager"]["Tls"] = files;
         }
+        for (key, value) in &self.surroundings.manager {
+            manager["KlusterKite"]["NodeManager"][*key] = value.clone();
+        }
         let path = self.sample().join("cluster.json");
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -463,7 +528,7 @@ impl LocalCluster {
             ("{version}", FIRST_VERSION.to_owned()),
             ("{feed}", self.feed_url.clone()),
             ("{data}", self.system().display().to_string()),
-            ("{seed}", format!("127.0.0.1:{}", places.manager_port)),
+            ("{seed}", format!("{address}:{}", places.manager_port)),
             (
                 "{managerConfiguration}",
                 serde_json::to_string_pretty(&manager)?,
@@ -588,7 +653,13 @@ fn free_ports(count: usize) -> Result<Vec<u16>> {
 }
 
 /// Starts the feed and waits until it answers.
-fn start_feed(options: &Options, tls: Option<&Tls>, port: u16) -> Result<Program> {
+fn start_feed(
+    options: &Options,
+    network: Option<&Network>,
+    tls: Option<&Tls>,
+    port: u16,
+) -> Result<Program> {
+    let address = address_of(network, MANAGER);
     let directory = options.directory.join("feed");
     let settings = directory.join("feed.hocon");
     if !settings.exists() {
@@ -605,7 +676,7 @@ fn start_feed(options: &Options, tls: Option<&Tls>, port: u16) -> Result<Program
             keys.push(json!({ "name": name, "key": key, "scopes": scopes }));
         }
         let mut text = json!({
-            "listen": format!("127.0.0.1:{port}"),
+            "listen": format!("{address}:{port}"),
             "directory": directory.join("data"),
             "keys": keys,
         });
@@ -615,14 +686,15 @@ fn start_feed(options: &Options, tls: Option<&Tls>, port: u16) -> Result<Program
         }
         write_private(&settings, &serde_json::to_string_pretty(&text)?)?;
     }
-    let mut command = Command::new(options.programs.join("klusterkite-feed"));
+    let program = options.programs.join("klusterkite-feed");
+    let mut command = command_on(network, MANAGER, &program);
     let mut feed = Program::start(
         "feed",
         &options.directory.join("log"),
         command.arg(&settings).current_dir(&directory),
     )?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let url = format!("{scheme}://127.0.0.1:{port}/healthz");
+    let url = format!("{scheme}://{address}:{port}/healthz");
     let agent = crate::api::agent_for(&url, &trust(tls))?;
     let answers = wait_until(Duration::from_secs(10), || {
         !feed.runs()
@@ -634,6 +706,19 @@ fn start_feed(options: &Options, tls: Option<&Tls>, port: u16) -> Result<Program
     feed.still_runs()?;
     ensure!(answers, "the feed does not answer at {url}");
     Ok(feed)
+}
+
+/// Makes a command that runs on the host of a container.
+fn command_on(network: Option<&Network>, host: &str, program: &Path) -> Command {
+    network.map_or_else(
+        || Command::new(program),
+        |network| network.host(host).command(program),
+    )
+}
+
+/// Returns the address of the host of a container.
+fn address_of(network: Option<&Network>, host: &str) -> Ipv4Addr {
+    network.map_or(Ipv4Addr::LOCALHOST, |network| network.host(host).address())
 }
 
 fn random_text() -> Result<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use klusterkite_tests::api::Operator;
 use klusterkite_tests::client::get;
-use klusterkite_tests::local::{LocalCluster, Options};
+use klusterkite_tests::local::{LocalCluster, Options, Surroundings};
 use klusterkite_tests::process::wait_until;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -33,15 +33,29 @@ impl TestCluster {
 
     fn start_with(sample: &str, workers: usize, tls: bool) -> Self {
         let directory = tempfile::Builder::new().prefix("kk").tempdir().unwrap();
-        let cluster = LocalCluster::start(Options {
-            directory: directory.path().to_owned(),
-            programs: programs(),
-            launcher: None,
-            repository: repository(),
-            sample: sample.to_owned(),
-            workers,
-            tls,
+        let options = options(directory.path(), sample, workers, tls);
+        Self::ready(LocalCluster::start(options), directory)
+    }
+
+    /// Starts a cluster on hosts, in a directory that holds its sample already, and waits until so many nodes are
+    /// ready, that of the manager included.
+    pub(crate) fn start_in(
+        directory: TempDir,
+        sample: &Path,
+        workers: usize,
+        surroundings: Surroundings,
+        nodes: usize,
+    ) -> Self {
+        let sample = sample.display().to_string();
+        let options = options(directory.path(), &sample, workers, false);
+        let cluster = LocalCluster::launch_in(options, surroundings).and_then(|mut cluster| {
+            cluster.wait_for_nodes(nodes)?;
+            Ok(cluster)
         });
+        Self::ready(cluster, directory)
+    }
+
+    fn ready(cluster: anyhow::Result<LocalCluster>, directory: TempDir) -> Self {
         let cluster = match cluster {
             Ok(cluster) => cluster,
             Err(error) => {
@@ -110,12 +124,23 @@ impl TestCluster {
 
     /// Returns the answers of all service ports to a path.
     pub(crate) fn answers(&self, path: &str) -> Vec<String> {
-        let ports = self.cluster.ports.iter();
-        ports
-            .map(|port| {
-                get(&format!("127.0.0.1:{port}"), path).unwrap_or_else(|error| format!("{error:#}"))
-            })
+        let addresses = self.cluster.addresses();
+        addresses
+            .iter()
+            .map(|address| get(address, path).unwrap_or_else(|error| format!("{error:#}")))
             .collect()
+    }
+}
+
+fn options(directory: &Path, sample: &str, workers: usize, tls: bool) -> Options {
+    Options {
+        directory: directory.to_owned(),
+        programs: programs(),
+        launcher: None,
+        repository: repository(),
+        sample: sample.to_owned(),
+        workers,
+        tls,
     }
 }
 

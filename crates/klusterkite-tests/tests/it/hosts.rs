@@ -1,0 +1,9 @@
+//! A cluster on hosts with addresses of their own: what cables, feeds, clocks, disks and processes do to it.
+//!
+//! The manager and the feed are on one host, each launcher is on another one, and the test stands at the switch
+//! between them. What takes minutes takes seconds here, unless `cargo xtask hazards` runs it.
+
+mod cables;
+mod feed;
+mod kills;
+mod stage;
