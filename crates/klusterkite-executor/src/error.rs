@@ -13,6 +13,20 @@ pub enum Error {
     /// Stdin or stdout is closed: there is nobody left to work for.
     #[error("the manager is gone")]
     ManagerGone,
+    /// Orphaned processes would escape.
+    #[error("cannot adopt orphaned processes")]
+    Adopt(#[source] io::Error),
+    /// Something of a migrator runs on.
+    #[error(
+        "cannot end every process of migrator `{migrator}`; end them by hand before anything is moved"
+    )]
+    Kill {
+        /// The migrator.
+        migrator: MigratorName,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The working directory could not be found out.
     #[error("cannot find out the current directory")]
     CurrentDirectory(#[source] io::Error),

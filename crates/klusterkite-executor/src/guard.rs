@@ -2,17 +2,23 @@
 //!
 //! `klusterkite-executor guard PID PROGRAM ARGUMENT…`: started by the process `PID` as the leader of a new process group, runs the
 //! program in that group with its own stdin, stdout and stderr, and ends with the program's exit code (128 + signal after
-//! a signal). When process `PID` ends first, by whatever signal, it kills the program, then the whole group.
+//! a signal). When process `PID` ends first, by whatever signal, it kills the program.
+//!
+//! It is the parent of everything that the program leaves, in whatever session: before it ends it has killed all of it
+//! and seen it end. As long as it runs it has the lock open under which the program moves resources ([`crate::lock`]).
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus};
+use std::thread;
+use std::time::Duration;
 
+use klusterkite_processes::{adopt_orphans, kill_descendants};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, getppid, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, getppid, pidfd_open};
 
 use crate::Error;
 
@@ -21,6 +27,9 @@ pub const ARGUMENT: &str = "guard";
 
 /// Exit code when the program could not be started, as in a shell.
 const NOT_STARTED: u8 = 127;
+
+/// Pause before what does not end is killed once more: a process that waits for a dead disk ends with the wait.
+const KILL_AGAIN: Duration = Duration::from_millis(200);
 
 /// Runs a guard with the arguments after [`ARGUMENT`]; ends with the exit code of its program.
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, Error> {
@@ -36,6 +45,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, Er
     let program = arguments
         .next()
         .ok_or_else(|| usage("no program is given"))?;
+    adopt_orphans().map_err(Error::Adopt)?;
     // In this order: a parent that ended before the pidfd was opened is no longer our parent after it.
     let parent_fd = pidfd_open(parent, PidfdFlags::empty());
     let parent_fd = match parent_fd {
@@ -49,7 +59,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, Er
     release_pipes();
     // Without a pidfd nothing can be watched; better no migrator than one that cannot be stopped.
     let Ok(child_fd) = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) else {
-        return Ok(end(&mut child));
+        return Ok(end());
     };
     loop {
         let mut fds = [
@@ -58,16 +68,15 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, Er
         ];
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return Ok(end(&mut child)),
+            Err(_) => return Ok(end()),
         }
         if !fds[0].revents().is_empty() {
-            return Ok(match child.wait() {
-                Ok(status) => ExitCode::from(exit_code(status)),
-                Err(_) => end(&mut child),
-            });
+            let status = child.wait();
+            let killed = end();
+            return Ok(status.map_or(killed, |status| ExitCode::from(exit_code(status))));
         }
         if !fds[1].revents().is_empty() {
-            return Ok(end(&mut child));
+            return Ok(end());
         }
     }
 }
@@ -81,12 +90,13 @@ fn release_pipes() {
     }
 }
 
-/// Kills the program, then everything in the group, this process included.
-fn end(child: &mut Child) -> ExitCode {
-    // All three fail only when there is nothing left to kill.
-    let _ = child.kill();
-    let _ = child.wait();
-    let _ = kill_process_group(getpgrp(), Signal::KILL);
+/// Kills everything below this process and returns when nothing of it runs any more, however long that takes.
+fn end() -> ExitCode {
+    while let Err(error) = kill_descendants() {
+        // Nobody may be left to read it.
+        let _ = writeln!(std::io::stderr(), "cannot end a migrator: {error}");
+        thread::sleep(KILL_AGAIN);
+    }
     ExitCode::FAILURE
 }
 

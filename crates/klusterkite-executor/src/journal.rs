@@ -1,8 +1,7 @@
 //! The journal of moves: one JSON line before and one after each, on disk before the next step.
 //!
-//! It is for people who ask what happened, and for one decision: a move that was begun and not ended tells the next
-//! executor that its predecessor was killed, so that it waits until the predecessor's guards have cleaned up. Where a
-//! resource is, is always asked of its migrator, never read here.
+//! It is for people who ask what happened; nothing is decided by it. That nothing of a move that was cut off still runs
+//! is what the lock says, and where a resource is, is always asked of its migrator.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

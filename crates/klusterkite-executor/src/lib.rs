@@ -7,12 +7,12 @@
 //! Whatever a migrator does (hang, crash, babble, flood), it becomes an error of that migrator that names the resource;
 //! the others are asked all the same.
 //!
-//! Nothing of a migrator outlives the executor. A migrator runs below a small [`guard`] process in a process group of its
-//! own; the guard watches the executor by its pidfd and kills the group when the executor is gone, however it went. A
-//! migrator that leaves its process group on purpose escapes this; one that holds its end of stdin sees it close.
+//! Nothing of a migrator outlives the executor. A migrator runs below a small [`guard`] process; the guard watches the
+//! executor by its pidfd and kills everything below itself when the executor is gone, however it went. Executor and
+//! guard adopt orphans, so that nobody leaves by a session of its own.
 //!
-//! Moves are one at a time, over all executors with the same lock file ([`lock`]), and journalled before and after
-//! ([`journal`]).
+//! Moves are one at a time, over all executors with the same lock file ([`lock`]), each by a process that is started for
+//! it and gone before the lock is given back, and journalled before and after ([`journal`]).
 
 pub mod guard;
 pub mod journal;

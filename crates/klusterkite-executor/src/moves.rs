@@ -19,9 +19,6 @@ use crate::session::Session;
 /// How often a lock that another executor holds is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
-/// How long the guards of a killed executor may need to kill its migrators.
-const GUARD_WAIT: Duration = Duration::from_secs(1);
-
 /// Carries out one request of the manager.
 pub(crate) fn call(session: &mut Session, method: &str, params: Value) -> Result<Value, Error> {
     let result = match method {
@@ -118,10 +115,11 @@ fn current_point(
 }
 
 fn migrate(session: &mut Session, params: &ExecutorMigrateParams) -> Result<MigrateResult, Error> {
-    let moved = check_and_move(session, params);
-    if moved.as_ref().is_err_and(Error::is_end) {
-        session.kill_all();
-    }
+    let moved = if params.migrate.dry_run {
+        dry_run(session, params)
+    } else {
+        move_alone(session, params)
+    };
     moved.map_err(|source| Error::Move {
         migrator: params.migrator.clone(),
         resource: params.migrate.resource.clone(),
@@ -130,25 +128,56 @@ fn migrate(session: &mut Session, params: &ExecutorMigrateParams) -> Result<Migr
     })
 }
 
-fn check_and_move(
+fn dry_run(session: &mut Session, params: &ExecutorMigrateParams) -> Result<MigrateResult, Error> {
+    start(session, params)?;
+    order(session, &params.migrator, &params.migrate)
+}
+
+/// Starts the migrator and sees that the asked point is on its line.
+fn start(session: &mut Session, params: &ExecutorMigrateParams) -> Result<(), Error> {
+    let description = session.start(&params.migrator)?;
+    if description.points.contains(&params.migrate.point) {
+        return Ok(());
+    }
+    Err(Error::Target {
+        migrator: params.migrator.clone(),
+        source: klusterkite_migrator::Error::UnknownPoint {
+            point: params.migrate.point.clone(),
+            known: description.points,
+        },
+    })
+}
+
+/// Moves under the lock with a process of its own for this move: when the lock is given back nothing of it runs.
+fn move_alone(
+    session: &mut Session,
+    params: &ExecutorMigrateParams,
+) -> Result<MigrateResult, Error> {
+    let lock = lock(session)?;
+    // One that was started to be asked does not hold the lock.
+    session.retire(&params.migrator)?;
+    session.lock = Some(lock);
+    let moved = start(session, params).and_then(|()| move_journalled(session, params));
+    let retired = match &moved {
+        // The manager is gone: the move stays begun in the journal, and the lock ours, until its processes are dead.
+        Err(error) if error.is_end() => {
+            session.kill_all();
+            Ok(())
+        }
+        _ => session.retire(&params.migrator),
+    };
+    // What could not be killed has it still.
+    session.lock = None;
+    let moved = moved?;
+    retired?;
+    Ok(moved)
+}
+
+fn move_journalled(
     session: &mut Session,
     params: &ExecutorMigrateParams,
 ) -> Result<MigrateResult, Error> {
     let ExecutorMigrateParams { migrator, migrate } = params;
-    let description = session.start(migrator)?;
-    if !description.points.contains(&migrate.point) {
-        return Err(Error::Target {
-            migrator: migrator.clone(),
-            source: klusterkite_migrator::Error::UnknownPoint {
-                point: migrate.point.clone(),
-                known: description.points,
-            },
-        });
-    }
-    if migrate.dry_run {
-        return order(session, migrator, migrate);
-    }
-    let _lock = lock(session)?;
     let lock_file = session.settings()?.lock_file.clone();
     let path = journal::path_beside(&lock_file);
     let unwritable = |source| Error::Write {
@@ -162,7 +191,6 @@ fn check_and_move(
             record.resource, record.migrator, record.to
         );
         session.log("warn", text);
-        session.pause(GUARD_WAIT)?;
     }
     let from = current_point(session, migrator, &migrate.resource)?;
     let mut record = Record {
@@ -179,8 +207,6 @@ fn check_and_move(
     journal.append(&record).map_err(unwritable)?;
     let moved = order_and_verify(session, migrator, migrate);
     if moved.as_ref().is_err_and(Error::is_end) {
-        // The move stays begun in the journal, and the lock ours, until its processes are dead.
-        session.kill_all();
         return moved;
     }
     record.at = unix_milliseconds();
@@ -241,10 +267,15 @@ fn lock(session: &mut Session) -> Result<MoveLock, Error> {
             Tried::Locked(lock) => return Ok(lock),
             Tried::HeldBy(holder) => holder,
         };
+        // Its guards do that; this is for those that were killed with it.
+        holder.end_left_overs().map_err(|source| Error::Lock {
+            path: path.clone(),
+            source,
+        })?;
         if Instant::now() >= deadline {
             return Err(Error::Locked {
                 path,
-                holder,
+                holder: holder.to_string(),
                 limit,
             });
         }

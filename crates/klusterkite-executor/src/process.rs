@@ -8,10 +8,12 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 
 use klusterkite_migrator::line::{Line, LineReader};
+use klusterkite_processes::{kill_descendants, kill_tree};
 use klusterkite_wire::migrator::{LINE_BYTES_MAX, MigratorDescription, RpcMessage};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Pid;
 
 use crate::guard;
+use crate::lock::{MARKER, MoveLock};
 use crate::session::Event;
 use crate::settings::Launch;
 
@@ -46,12 +48,19 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a migrator below a guard in a new process group; what it writes arrives as events.
+    ///
+    /// One that is going to move is started under the lock, which it and its guard then hold as well.
     pub(crate) fn start(
         id: ProcessId,
         launch: &Launch,
+        lock: Option<&MoveLock>,
         events: &SyncSender<Event>,
     ) -> io::Result<Self> {
-        let mut guard = Command::new(OURSELVES)
+        let mut guard = Command::new(OURSELVES);
+        if let Some(lock) = lock {
+            guard.env(MARKER, lock.marker());
+        }
+        let mut guard = guard
             .arg0("klusterkite-executor")
             .arg(guard::ARGUMENT)
             .arg(std::process::id().to_string())
@@ -116,27 +125,42 @@ impl Process {
         format!(", its log ends with `{}`", lines.join(" / "))
     }
 
+    /// Returns the process id of its guard.
+    pub(crate) fn guard(&self) -> Pid {
+        Pid::from_child(&self.guard)
+    }
+
     /// Closes its stdin, the polite way to end it.
     pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
     }
 
-    /// Kills the whole process group, reaps the guard and says how it ended, which it may have done long before.
-    pub(crate) fn kill(&mut self) -> String {
+    /// Kills guard, migrator and all that they started, waits until nothing of them runs, and says how the guard
+    /// ended, which it may have done long before.
+    pub(crate) fn kill(&mut self) -> io::Result<String> {
         if self.reaped {
-            return "killed".to_owned();
+            return Ok("killed".to_owned());
         }
+        let status = if let Some(status) = self.guard.try_wait()? {
+            if status.code().is_none() {
+                // Somebody killed the guard; what it left is ours now, and nobody can tell it from the others'.
+                kill_descendants()?;
+            }
+            status
+        } else {
+            // Before the guard is reaped: only until then its number is sure to be its own.
+            kill_tree(self.guard())?;
+            self.guard.wait()?
+        };
         self.reaped = true;
-        // Before the guard is reaped: only until then the group's number is sure to be this group's.
-        let _ = kill_process_group(Pid::from_child(&self.guard), Signal::KILL);
-        let status = self.guard.wait();
-        status.map_or("unknown status".to_owned(), guard::describe_status)
+        Ok(guard::describe_status(status))
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.kill();
+        // Who has to know whether it succeeded has asked before.
+        let _ = self.kill();
     }
 }
 

@@ -15,6 +15,7 @@ use klusterkite_wire::MigratorName;
 use klusterkite_wire::migrator::{ExecutorLogParams, LINE_BYTES_MAX, LineStream, RpcMessage};
 use serde_json::{Value, json};
 
+use crate::lock::MoveLock;
 use crate::process::{Process, ProcessId, read_lines};
 use crate::settings::Settings;
 use crate::{Error, moves};
@@ -55,6 +56,7 @@ pub(crate) enum Event {
 
 /// Serves requests on stdin until it closes or `shutdown` was answered, and leaves no process behind.
 pub(crate) fn run(settings: Result<Settings, Error>) -> Result<(), Error> {
+    klusterkite_processes::adopt_orphans().map_err(Error::Adopt)?;
     let (sender, events) = sync_channel(EVENTS_MAX);
     let (answers, to_write) = sync_channel(ANSWERS_MAX);
     let stdin = "stdin and stdout";
@@ -78,6 +80,7 @@ pub(crate) fn run(settings: Result<Settings, Error>) -> Result<(), Error> {
         requests: VecDeque::new(),
         processes: BTreeMap::new(),
         processes_started: 0,
+        lock: None,
         room: Room::new(),
         progress: None,
         progress_due: Instant::now(),
@@ -123,6 +126,8 @@ pub(crate) struct Session {
     requests: VecDeque<Line>,
     processes: BTreeMap<MigratorName, Process>,
     processes_started: u64,
+    /// Held while a resource moves.
+    pub(crate) lock: Option<MoveLock>,
     room: Room,
     /// Progress that waits until it is due; newer progress takes its place.
     progress: Option<RpcMessage>,

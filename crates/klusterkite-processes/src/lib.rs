@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal, set_child_subreaper,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal,
+    set_child_subreaper, waitpid,
 };
 
 /// How long killed processes may take to end: uninterruptible sleep on a dead disk does not end.
@@ -49,16 +50,20 @@ impl Process {
 
     /// Parses a line of `/proc/<pid>/stat`; `None` for one that has ended and waits to be reaped.
     fn parse(pid: i32, stat: &str) -> Option<Self> {
+        Self::parse_any(pid, stat).and_then(|(process, is_dead)| (!is_dead).then_some(process))
+    }
+
+    /// Parses a line of `/proc/<pid>/stat`, and tells whether the process has ended and waits to be reaped.
+    fn parse_any(pid: i32, stat: &str) -> Option<(Self, bool)> {
         // The name in parentheses may hold anything, also parentheses and spaces.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let is_dead = matches!(*fields.first()?, "Z" | "X");
-        let parent = fields.get(1)?.parse().ok()?;
-        let start_time = fields.get(19)?.parse().ok()?;
-        (!is_dead).then_some(Self {
+        let process = Self {
             pid,
-            parent,
-            start_time,
-        })
+            parent: fields.get(1)?.parse().ok()?,
+            start_time: fields.get(19)?.parse().ok()?,
+        };
+        Some((process, is_dead))
     }
 
     /// Tells whether it still runs, it and no later one with its id.
@@ -89,6 +94,22 @@ impl Process {
 /// Makes this process the parent of every descendant whose parent ends.
 pub fn adopt_orphans() -> io::Result<()> {
     Ok(set_child_subreaper(Some(getpid()))?)
+}
+
+/// Collects adopted processes that have ended; those in `known` are left to whoever started and waits for them.
+pub fn reap_orphans(known: &[Pid]) -> io::Result<()> {
+    let own = getpid();
+    for pid in pids()? {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let dead = Process::parse_any(pid, &stat)
+            .filter(|(process, is_dead)| *is_dead && Pid::from_raw(process.parent) == Some(own));
+        let pid = dead.and_then(|_| Pid::from_raw(pid));
+        if let Some(pid) = pid.filter(|pid| !known.contains(pid)) {
+            // It is ours and dead, so this neither waits nor fails.
+            waitpid(Some(pid), WaitOptions::NOHANG)?;
+        }
+    }
+    Ok(())
 }
 
 /// Kills all descendants of this process and waits until they have ended.
@@ -220,13 +241,16 @@ fn has_marker(pid: i32, marker: &[u8]) -> bool {
 }
 
 fn all() -> io::Result<Vec<Process>> {
-    let mut processes = Vec::new();
+    Ok(pids()?.into_iter().filter_map(Process::read).collect())
+}
+
+fn pids() -> io::Result<Vec<i32>> {
+    let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        let pid = name.to_str().and_then(|name| name.parse().ok());
-        processes.extend(pid.and_then(Process::read));
+        pids.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
     }
-    Ok(processes)
+    Ok(pids)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::process::{Process, ProcessId};
 /// Longest wait for the last lines of a migrator that ended by itself.
 const LAST_WORDS_WAIT: Duration = Duration::from_millis(500);
 
-/// Longest wait until the pipes of a killed process group are closed, which says that it is gone.
+/// Longest wait for the last lines of a migrator that was killed.
 const KILL_WAIT: Duration = Duration::from_secs(2);
 
 /// Longest wait for migrators to end by themselves after `shutdown`.
@@ -128,7 +128,8 @@ impl Session {
             None => return Err(self.unknown(migrator)),
         };
         let id = ProcessId(self.processes_started);
-        let started = Process::start(id, launch, &self.sender).map_err(|source| Error::Start {
+        let started = Process::start(id, launch, self.lock.as_ref(), &self.sender);
+        let started = started.map_err(|source| Error::Start {
             migrator: migrator.clone(),
             program: launch.program.display().to_string(),
             source,
@@ -164,12 +165,33 @@ impl Session {
         }
     }
 
-    /// Kills every migrator's process group; what they still wrote is lost.
+    /// Kills everything below this process; what it still wrote is lost.
     pub(crate) fn kill_all(&mut self) {
-        for process in self.processes.values_mut() {
-            process.kill();
+        if let Err(error) = klusterkite_processes::kill_descendants() {
+            // The guards go on with it; the lock stays with whatever is left.
+            self.log("error", format!("cannot end every migrator: {error}"));
         }
         self.processes.clear();
+        self.reap();
+    }
+
+    /// Collects what migrators left and guards or this process have killed.
+    fn reap(&mut self) {
+        let guards: Vec<_> = self.processes.values().map(Process::guard).collect();
+        if let Err(error) = klusterkite_processes::reap_orphans(&guards) {
+            self.log("warn", format!("ended processes stay in the list: {error}"));
+        }
+    }
+
+    /// Lets a migrator end by itself, for a moment, and sees that nothing of it runs any more.
+    pub(crate) fn retire(&mut self, migrator: &MigratorName) -> Result<(), Error> {
+        if let Some(process) = self.processes.get_mut(migrator) {
+            // One that has ended already has nothing to shut down.
+            let _ = process.send("shutdown", Value::Null);
+            process.close_stdin();
+        }
+        self.settle(migrator, SHUTDOWN_WAIT)?;
+        self.stop(migrator)
     }
 
     pub(super) fn shut_down(&mut self) -> Result<(), Error> {
@@ -193,11 +215,17 @@ impl Session {
     /// Reports a migrator that ended, with its status and its last words.
     fn ended<T>(&mut self, migrator: &MigratorName, method: &'static str) -> Result<T, Error> {
         self.settle(migrator, LAST_WORDS_WAIT)?;
-        let process = self.processes.remove(migrator);
-        let (status, last_words) = process.map_or_else(
-            || ("not started".to_owned(), String::new()),
-            |mut process| (process.kill(), process.last_words()),
-        );
+        let (status, last_words) = match self.processes.remove(migrator) {
+            None => ("not started".to_owned(), String::new()),
+            Some(mut process) => {
+                let killed = process.kill().map_err(|source| Error::Kill {
+                    migrator: migrator.clone(),
+                    source,
+                });
+                (killed?, process.last_words())
+            }
+        };
+        self.reap();
         Err(Error::Ended {
             migrator: migrator.clone(),
             method,
@@ -221,14 +249,19 @@ impl Session {
         })
     }
 
-    /// Kills a migrator's process group and waits until it is gone.
+    /// Kills a migrator with everything that it started; afterwards nothing of it runs any more.
     fn stop(&mut self, migrator: &MigratorName) -> Result<(), Error> {
-        if let Some(process) = self.processes.get_mut(migrator) {
-            process.kill();
-        }
+        let killed = self.processes.get_mut(migrator).map(Process::kill);
         self.settle(migrator, KILL_WAIT)?;
         self.processes.remove(migrator);
-        Ok(())
+        self.reap();
+        match killed {
+            Some(Err(source)) => Err(Error::Kill {
+                migrator: migrator.clone(),
+                source,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until a migrator's pipes are closed, at most `limit`; what it still writes on stdout counts no more.
@@ -258,8 +291,10 @@ impl Session {
             Ok(Heard::Unknown) => {}
             Ok(Heard::Result(_) | Heard::Failed(_)) | Err(_) => {
                 if let Some(process) = self.find(id) {
-                    process.kill();
                     process.output_ended = true;
+                    if let Err(error) = process.kill() {
+                        self.log("error", format!("cannot end a migrator: {error}"));
+                    }
                 }
             }
         }

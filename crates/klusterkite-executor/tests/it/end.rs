@@ -36,6 +36,27 @@ fn nothing_is_left_when_the_executor_is_killed_or_terminated() {
 }
 
 #[test]
+fn a_child_in_a_session_of_its_own_ends_with_its_migrator() {
+    // Ended by a limit, by itself, and because it was asked and answered.
+    for (fault, arguments) in [
+        ("escape-hang", "CallTimeout = 3s, MigrateTimeout = 3s"),
+        ("escape-crash", PATIENT),
+        ("escape", PATIENT),
+    ] {
+        let place = Place::new(&[fault], arguments);
+        let mut executor = place.start();
+        let moved = executor.migrate(fault, "p1", 1);
+        assert_eq!(moved.is_ok(), fault == "escape", "{moved:?}");
+        for process_id in hanging(&place, fault) {
+            assert!(
+                !runs(process_id),
+                "{fault}: {process_id} runs after the move"
+            );
+        }
+    }
+}
+
+#[test]
 fn it_ends_when_stdin_closes_while_nothing_is_to_do() {
     let place = Place::new(&["good"], PATIENT);
     assert_eq!(place.start().close(), Some(0));
@@ -70,6 +91,7 @@ fn a_migrator_that_is_killed_between_two_calls_is_started_again() {
     let place = Place::new(&["good"], PATIENT);
     let mut executor = place.start();
     executor.migrate("good", "p2", 1).unwrap();
+    assert_eq!(executor.current_point("good").unwrap(), "p2");
     let guard = children(executor.process_id());
     let migrator = children(guard[0]);
     signal(migrator[0], "KILL");

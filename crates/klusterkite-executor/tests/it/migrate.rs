@@ -114,7 +114,7 @@ fn a_point_off_the_line_is_refused_before_anything_moves() {
     let error = executor.migrate("good", "p9", 1).unwrap_err();
     let expected = "point `p9` is not one of the migrator's points (`p1`, `p2`, `p3`)";
     assert!(error.contains(expected), "{error}");
-    assert!(!place.lock_file().exists());
+    assert!(!place.data().join("executor.journal.jsonl").exists());
 }
 
 #[test]
@@ -169,6 +169,59 @@ fn a_second_executor_moves_after_the_first_was_killed_in_the_middle() {
         "\"good\" \"finished\"",
     ];
     assert_eq!(events, expected);
+}
+
+/// Starts a move of a migrator whose child has a session of its own and holds nothing, and returns all three processes
+/// below the executor: guard, migrator, child.
+fn escaping(place: &Place) -> (std::process::Child, std::process::ChildStdin, Vec<u32>) {
+    let request = r#"{"jsonrpc":"2.0","id":1,"method":"migrate","params":{"migrator":"escape-hang","resource":"db","point":"p1","fence":1}}"#;
+    let (executor, stdin) = start_raw(place, &format!("{request}\n"));
+    let mut left = hanging(place, "escape-hang");
+    left.insert(0, parent(left[0]));
+    (executor, stdin, left)
+}
+
+fn parent(process_id: u32) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{process_id}/stat")).unwrap();
+    let fields = stat.rsplit_once(") ").unwrap().1;
+    fields.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn whoever_moves_next_begins_when_the_last_process_of_a_killed_executor_is_gone() {
+    let place = Place::new(&["escape-hang", "good"], PATIENT);
+    let (mut first, _stdin, left) = escaping(&place);
+    let guard = left[0];
+    // A guard that stands still has killed nobody yet: the lock is not free, although its taker is dead.
+    signal(guard, "STOP");
+    let held = File::open(place.lock_file()).unwrap();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(held.try_lock().is_err(), "the lock died with the executor");
+    drop(held);
+    let mut second = place.start();
+    second.migrate("good", "p1", 2).unwrap();
+    for process_id in left {
+        assert!(!runs(process_id), "{process_id} runs beside the next move");
+    }
+}
+
+#[test]
+fn what_an_executor_and_its_guard_left_that_were_killed_together_ends_before_the_next_move() {
+    let place = Place::new(&["escape-hang", "good"], PATIENT);
+    let (mut first, _stdin, left) = escaping(&place);
+    // The executor first stands still, so that it does not see its guard die.
+    signal(first.id(), "STOP");
+    signal(left[0], "KILL");
+    signal(first.id(), "KILL");
+    first.wait().unwrap();
+    assert!(runs(left[1]), "nobody is left to end the migrator");
+    assert!(runs(left[2]), "nobody is left to end its child");
+    let mut second = place.start();
+    second.migrate("good", "p1", 2).unwrap();
+    for process_id in left {
+        assert!(!runs(process_id), "{process_id} runs beside the next move");
+    }
 }
 
 #[test]

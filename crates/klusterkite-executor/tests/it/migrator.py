@@ -36,6 +36,22 @@ def hang():
     time.sleep(100000)
 
 
+def escape():
+    """Starts a process in a session of its own, which closes what it inherited and is nobody's child."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        child = os.fork()
+        if child:
+            os.write(write, str(child).encode())
+            os._exit(0)
+        os.closerange(0, 1000)
+        time.sleep(100000)
+    with open(state_path + ".pids.new", "w") as file:
+        file.write(f"{os.getpid()} {os.read(read, 100).decode()}")
+    os.rename(state_path + ".pids.new", state_path + ".pids")
+
+
 def initialize():
     if fault == "hang-initialize":
         hang()
@@ -98,6 +114,12 @@ def migrate(params):
     say(method="progress", params={"done": 1, "total": 2})
     if fault == "hang-migrate":
         hang()
+    if fault.startswith("escape"):
+        escape()
+    if fault == "escape-crash":
+        os._exit(4)
+    if fault == "escape-hang":
+        time.sleep(100000)
     if fault == "crash-migrate":
         print("Traceback: the disk is full", file=sys.stderr)
         os._exit(4)
