@@ -29,7 +29,7 @@ const MANAGER_CONTAINER_TYPE: &str = "manager";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Every key; each can be overridden by the environment.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "nodeManagerUrl",
     "authenticationUrl",
     "apiClientId",
@@ -52,6 +52,7 @@ const KEYS: [&str; 26] = [
     "backoffMax",
     "backoffReset",
     "stopGrace",
+    "controlGroups",
     "connectTimeout",
     "requestTimeout",
     "waitPause",
@@ -83,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) request_timeout: Duration,
     /// How long to wait when a manager says "wait" without saying how long.
     pub(crate) wait_pause: Duration,
+    /// Whether control groups are used where they can be.
+    pub(crate) control_groups: bool,
     pub(crate) policy: Policy,
     pub(crate) log: Level,
     /// Keys that mean nothing to this version.
@@ -219,6 +222,9 @@ fn read_all(read: &mut Reader) -> Option<Config> {
         connect_timeout: read.duration("connectTimeout", seconds(5)),
         request_timeout: read.duration("requestTimeout", seconds(15)),
         wait_pause: read.duration("waitPause", seconds(10)),
+        control_groups: read
+            .get("controlGroups", Settings::boolean_optional)
+            .unwrap_or(true),
         log: read.level(),
         unknown_keys: read.unknown_keys(),
         client_id: client_id?,

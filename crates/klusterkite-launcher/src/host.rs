@@ -5,19 +5,19 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use klusterkite_processes::shim::Plan;
 use klusterkite_wire::start::{CRASH_LINE_BYTES_MAX, CRASH_LINES_MAX};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, pidfd_open, pidfd_send_signal, wait,
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal, wait,
 };
 
 use crate::console::{self, Stream};
-use crate::shim;
 
 /// Longest line that is handed on whole; longer ones are cut into several.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -28,9 +28,6 @@ const READ_BYTES: usize = 4 << 10;
 /// How long the pipes of an ended host are waited for: a process that could not be killed may hold
 /// them.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
-
-/// The program that makes a child of the launcher, whatever happened to its file meanwhile.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// A running child.
 pub(crate) struct Host {
@@ -50,12 +47,15 @@ impl Host {
         directory: &Path,
         environment: &[(&str, &OsStr)],
         hidden: &[&str],
+        joins: Vec<PathBuf>,
     ) -> io::Result<Self> {
-        let mut command = Command::new(OWN_PROGRAM);
+        let plan = Plan {
+            joins,
+            session_of: Some(std::process::id()),
+            user_processes: None,
+        };
+        let mut command = plan.command(program);
         command
-            .arg(shim::ARGUMENT)
-            .arg(getpid().as_raw_nonzero().to_string())
-            .arg(program)
             .args(arguments)
             .current_dir(directory)
             .envs(environment.iter().copied())

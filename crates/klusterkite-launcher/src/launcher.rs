@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use klusterkite_install::{Cancel, ContentStore, file, read_release};
+use klusterkite_processes::ControlGroup;
 use klusterkite_wire::Secret;
 use klusterkite_wire::service_directory::{NODE_TOKEN, START_SETTINGS};
 use klusterkite_wire::socket::{HostMessage, LauncherMessage};
@@ -22,6 +23,7 @@ use klusterkite_wire::start::{
 
 use crate::config::{Config, meaningless, variable_of};
 use crate::console;
+use crate::containment::{self, Containment, joins};
 use crate::cycle::{Action, Cycle, Event, Install, Moment, Next, Origin, ReleaseNumber};
 use crate::directory::{Directory, FILE_MODE, Identity, SECRET_MODE};
 use crate::event::{EVENTS_MAX, RunNumber, Sender, ShellEvent};
@@ -46,6 +48,9 @@ const CONFIGURATION_ERROR: u8 = 2;
 /// Set in the environment of every host; its descendants inherit it. By it a launcher finds what a
 /// killed launcher of the same directory left.
 const MARKER: &str = "KLUSTERKITE_LAUNCHED_BY";
+
+/// Tells the host whether it may use control groups; the same as the key `controlGroups` in the environment.
+const CONTROL_GROUPS_VARIABLE: &str = "KLUSTERKITE_CONTROL_GROUPS";
 
 /// Names the directory that outlives restarts to the node's processes.
 const DATA_VARIABLE: &str = "KLUSTERKITE_DATA";
@@ -80,6 +85,7 @@ struct Launcher {
     config: Config,
     directory: Directory,
     identity: Identity,
+    containment: Containment,
     manager: Arc<Manager>,
     releases: Releases,
     cycle: Cycle,
@@ -120,6 +126,7 @@ fn say_missing_files(config: &Config) {
 /// A running node and what belongs to its run.
 struct Node {
     host: Host,
+    group: Option<ControlGroup>,
     _socket: Socket,
     /// Ends the threads of this run.
     cancel: Cancel,
@@ -157,6 +164,7 @@ impl Launcher {
         };
         let cycle = Cycle::new(config.policy.clone(), state, next);
         Ok(Self {
+            containment: Containment::choose(&identity.node_id, config.control_groups),
             config,
             directory,
             identity,
@@ -202,9 +210,10 @@ impl Launcher {
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the loop holds a sender"),
             }
         }
-        if kill_tree() {
+        if self.kill_tree() {
             self.directory.note_end();
         }
+        self.containment.close();
         Ok(self.exit == Some(true))
     }
 
@@ -224,6 +233,7 @@ impl Launcher {
         let grace = self.config.policy.stop_grace;
         let marker = format!("{MARKER}={}", self.identity.node_id);
         let count = klusterkite_processes::end_marked(&marker, grace, &mut hurry)
+            .and_then(|count| Ok(count + self.containment.end_left_overs()?))
             .context("cannot end what the last launcher of this directory has left")?;
         if count > 0 {
             console::warn(format_args!(
@@ -318,7 +328,7 @@ impl Launcher {
             }
             Action::Run { release, origin } => {
                 if let Err(error) = self.start_node(release, origin) {
-                    kill_tree();
+                    self.kill_tree();
                     let exit = format!("could not be started: {error:#}");
                     return Ok(Some(Event::Ended(CrashReport::of(exit))));
                 }
@@ -331,7 +341,7 @@ impl Launcher {
                 }
             }
             Action::Kill => {
-                kill_tree();
+                self.kill_tree();
             }
             Action::Tidy => self.tidy(),
             Action::StartStopCommand => return Ok(self.start_stop_action()),
@@ -375,12 +385,14 @@ impl Launcher {
             .with_context(|| format!("cannot listen in `{}`", path.display()))?;
         let data = self.directory.data();
         let program = program_path(&path, &start.entry_point);
+        let group = self.containment.group(self.run.0);
         let host = self
             .start_child(
                 program.as_os_str(),
                 &[],
                 &path,
                 &[(DATA_VARIABLE, data.as_os_str())],
+                joins(group.as_ref()),
             )
             .with_context(|| format!("cannot run `{}`", program.display()))?;
         let cancel = Cancel::new();
@@ -400,6 +412,7 @@ impl Launcher {
         }
         self.node = Some(Node {
             host,
+            group,
             _socket: socket,
             cancel,
             prefetch: Cancel::new(),
@@ -414,12 +427,22 @@ impl Launcher {
         arguments: &[String],
         directory: &Path,
         variables: &[(&str, &OsStr)],
+        joins: Vec<PathBuf>,
     ) -> std::io::Result<Host> {
         let mut environment = variables.to_vec();
         environment.push((MARKER, OsStr::new(self.identity.node_id.as_str())));
+        let groups = self.containment.has_groups().to_string();
+        environment.push((CONTROL_GROUPS_VARIABLE, OsStr::new(&groups)));
         // The secret of the launcher is none of the node's business.
         let secret = variable_of("apiClientSecret");
-        Host::start(program, arguments, directory, &environment, &[&secret])
+        Host::start(
+            program,
+            arguments,
+            directory,
+            &environment,
+            &[&secret],
+            joins,
+        )
     }
 
     fn token_job(
@@ -460,7 +483,7 @@ impl Launcher {
             command.join(" ")
         ));
         let directory = self.directory.data();
-        match self.start_child(OsStr::new(program), arguments, &directory, &[]) {
+        match self.start_child(OsStr::new(program), arguments, &directory, &[], Vec::new()) {
             Ok(child) => {
                 self.stop_action = Some(child);
                 None
@@ -499,7 +522,7 @@ impl Launcher {
         };
         node.cancel.cancel();
         node.prefetch.cancel();
-        kill_tree();
+        containment::kill(node.group.as_ref());
         CrashReport {
             last_lines: node.host.last_lines(),
             ..CrashReport::of(exit)
@@ -539,6 +562,12 @@ impl Launcher {
                 }
             }
         }
+    }
+
+    /// Ends everything that the launcher has started; tells whether that is so.
+    fn kill_tree(&self) -> bool {
+        let node = self.node.as_ref();
+        containment::kill(node.and_then(|node| node.group.as_ref()))
     }
 
     fn tidy(&self) {
@@ -586,13 +615,4 @@ impl Launcher {
         needed.extend(self.cycle.next().and_then(|next| next.back_to));
         needed
     }
-}
-
-/// Ends everything that the launcher has started; tells whether that is so.
-fn kill_tree() -> bool {
-    let ended = klusterkite_processes::kill_descendants();
-    if let Err(error) = &ended {
-        console::error(format_args!("cannot end the node's processes: {error}"));
-    }
-    ended.is_ok()
 }

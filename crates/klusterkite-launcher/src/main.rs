@@ -12,6 +12,7 @@ use std::process::ExitCode;
 mod answer;
 mod config;
 mod console;
+mod containment;
 mod cycle;
 mod directory;
 mod event;

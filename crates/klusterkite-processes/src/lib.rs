@@ -4,7 +4,15 @@
 //! however many sessions, stays its descendant until it ends. What a killed program left is found by a *marker*: a
 //! variable in the environment of everything below it.
 //!
+//! Where the container allows it, a [`ControlGroup`] holds what a program has started: nothing leaves it, it is killed at
+//! once, it is empty when the kernel says so, and it can have limits. [`shim`] is what runs between fork and exec.
+//!
 //! Whoever kills here waits until the processes are gone: "killed" means that nothing of them runs any more.
+
+mod control_group;
+mod limits;
+mod places;
+pub mod shim;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,6 +24,9 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal,
     set_child_subreaper, waitpid,
 };
+
+pub use control_group::ControlGroup;
+pub use limits::{Controller, Limits};
 
 /// How long killed processes may take to end: uninterruptible sleep on a dead disk does not end.
 const KILL_MAX: Duration = Duration::from_secs(10);
@@ -137,6 +148,21 @@ pub fn kill_marked(marker: &str) -> io::Result<usize> {
         kill_all(|| marked(marker))?;
     }
     Ok(found)
+}
+
+/// Returns the processes whose environment holds a marker (`NAME=value`) and that are not older than `first`: of
+/// thousands of processes only the environments of the youngest are read.
+pub fn marked_since(first: Process, marker: &str) -> io::Result<Vec<Process>> {
+    let processes = all()?.into_iter();
+    let younger = processes.filter(|process| process.start_time >= first.start_time);
+    Ok(younger
+        .filter(|process| has_marker(process.pid, marker.as_bytes()))
+        .collect())
+}
+
+/// Kills what [`marked_since`] finds and waits until it has ended.
+pub fn kill_marked_since(first: Process, marker: &str) -> io::Result<()> {
+    kill_all(|| marked_since(first, marker))
 }
 
 /// Ends all other processes whose environment holds a marker (`NAME=value`): asks, waits for `grace`, kills. `hurry`
@@ -266,6 +292,52 @@ mod tests {
         assert_eq!(Process::parse(42, &format!("42 (a) Z {rest}")), None);
         assert_eq!(Process::parse(42, "42 (a)"), None);
         assert_eq!(Process::parse(42, ""), None);
+    }
+
+    fn child(program: &[&str], variable: (&str, &str)) -> (std::process::Child, Process) {
+        let mut command = std::process::Command::new(program[0]);
+        command.args(&program[1..]).env(variable.0, variable.1);
+        let child = command.spawn().unwrap();
+        let seen = Process::read(i32::try_from(child.id()).unwrap()).unwrap();
+        (child, seen)
+    }
+
+    #[test]
+    fn a_process_id_that_was_given_to_another_process_gets_no_signal() {
+        let (mut child, seen) = child(&["sleep", "1000"], ("A", "b"));
+        let another = Process {
+            start_time: seen.start_time - 1,
+            ..seen
+        };
+        another.signal(Signal::KILL).unwrap();
+        assert!(seen.runs() && !another.runs());
+        assert!(child.try_wait().unwrap().is_none());
+        seen.signal(Signal::KILL).unwrap();
+        child.wait().unwrap();
+        // Nobody has the id now.
+        seen.signal(Signal::KILL).unwrap();
+    }
+
+    #[test]
+    fn what_carries_a_mark_is_found_whatever_its_session() {
+        let value = std::process::id().to_string();
+        let mark = format!("KLUSTERKITE_TEST_MARK={value}");
+        let first = Process::own().unwrap();
+        let variable = ("KLUSTERKITE_TEST_MARK", value.as_str());
+        let (mut child, seen) = child(&["setsid", "sleep", "1000"], variable);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while marked_since(first, &mark).unwrap().is_empty() && Instant::now() < deadline {
+            thread::sleep(LOOK_EVERY);
+        }
+        assert_eq!(marked_since(first, &mark).unwrap(), [seen]);
+        assert!(
+            marked_since(first, "KLUSTERKITE_TEST_MARK=x")
+                .unwrap()
+                .is_empty()
+        );
+        kill_marked_since(first, &mark).unwrap();
+        assert!(!seen.runs());
+        child.wait().unwrap();
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::{env, ffi::OsString};
 
 use anyhow::{Context, Result, bail};
 use klusterkite_manifest::{
-    EndpointSpec, ManifestText, Probe, ProbeKind, ProcessSpec, StopHook, StopSignal, assemble,
+    EndpointSpec, Limits, ManifestText, Probe, ProbeKind, ProcessSpec, StopHook, StopSignal,
+    assemble,
 };
 use klusterkite_node::{StartSettings, program};
 use klusterkite_wire::link::{Endpoint, Module};
@@ -58,6 +59,8 @@ pub(crate) struct ServiceDirectory {
     pub(crate) endpoints: Vec<Endpoint>,
     /// The longest time that a stop may take.
     pub(crate) stop_time: Duration,
+    /// What the processes of a package may use together, by package id.
+    pub(crate) package_limits: BTreeMap<String, Limits>,
     processes: Vec<ProcessSpec>,
 }
 
@@ -66,6 +69,10 @@ pub(crate) struct ServiceDirectory {
 pub(crate) struct HostedProcess {
     /// What the state machine needs.
     pub(crate) rules: ProcessRules,
+    /// Package whose manifest defines it.
+    pub(crate) package: String,
+    /// What it may use.
+    pub(crate) limits: Limits,
     /// What is started.
     pub(crate) program: Program,
     /// What tells it to stop.
@@ -115,6 +122,7 @@ impl ServiceDirectory {
             stop_time: assembly.stop_time(),
             roles: assembly.roles.into_iter().collect(),
             endpoints: assembly.endpoints.into_iter().map(endpoint).collect(),
+            package_limits: assembly.package_limits,
             processes: assembly.processes,
             start,
             path,
@@ -159,6 +167,8 @@ impl ServiceDirectory {
             directory: self.path.clone(),
         };
         HostedProcess {
+            package: spec.package.clone(),
+            limits: spec.limits,
             rules,
             program,
             signal: signal(spec.stop.signal),

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{self, Instant};
 
+use crate::containment::Containment;
 use crate::directory::{HostedProcess, ServiceDirectory};
 use crate::launcher::Launcher;
 use crate::node::{Action, Ending, Event, Node};
@@ -66,6 +67,7 @@ pub(crate) async fn run(directory: ServiceDirectory, output: Output) -> Result<E
     }
     let mut host = Host {
         output,
+        containment: Containment::choose(&directory.start.node_id, &directory.package_limits),
         launcher,
         link,
         events,
@@ -145,6 +147,7 @@ struct Slot {
 
 struct Host {
     output: Output,
+    containment: Containment,
     launcher: Option<Launcher>,
     link: Link,
     events: mpsc::Sender<Event>,
@@ -217,9 +220,13 @@ impl Host {
         let hosted = &slot.process;
         let name = &hosted.rules.name;
         self.forwards.retain(|forward| !forward.is_finished());
+        let place = self
+            .containment
+            .place(&hosted.package, name, &hosted.limits);
         let started = process::start(
             process,
             &hosted.program,
+            place,
             &self.output,
             &slot.tail,
             self.events.clone(),
@@ -295,6 +302,7 @@ impl Host {
             // What still holds a pipe has left its process group: the launcher's to find.
             let _ = time::timeout_at(until, forward).await;
         }
+        self.containment.close();
         if !ending.ordered {
             if let Some(process) = ending.process {
                 let slot = &self.slots[process];

@@ -3,6 +3,7 @@
 //! It merges the settings of all packages, runs and watches their processes, and is the member of the cluster. What
 //! it does and expects is described in this crate's `README.md`.
 
+mod containment;
 mod directory;
 mod host;
 mod launcher;

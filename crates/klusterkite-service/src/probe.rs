@@ -5,8 +5,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use klusterkite_manifest::{Probe, ProbeKind};
+use klusterkite_processes::shim::Plan;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time;
 
@@ -143,9 +145,10 @@ fn status(head: &[u8]) -> Option<u16> {
 /// Runs a program in the environment of the probed one; it has to end with 0.
 async fn execute(command: &[String], timeout: Duration, program: &Program) -> Result<(), String> {
     let name = command.first().map_or("", String::as_str);
-    let mut child = program
-        .command(command)
-        .map_err(|error| format!("`{name}`: {error:#}"))?
+    let command = program
+        .command(command, &Plan::default())
+        .map_err(|error| format!("`{name}`: {error:#}"))?;
+    let mut child = Command::from(command)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -1,20 +1,33 @@
 //! Processes of the node: each in a process group of its own, watched until nothing of the group is left.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use std::{env, fs, io};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-use tokio::process::{Child, Command};
+use klusterkite_processes::shim::Plan;
+use klusterkite_processes::{ControlGroup, Process, kill_marked_since, marked_since};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
+    test_kill_process_group, waitid,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use tokio::process::{ChildStderr, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time;
 
+use crate::containment::Place;
 use crate::node::Event;
 use crate::output::{Output, Stream, Tail, forward};
 
@@ -36,11 +49,20 @@ pub(crate) struct Program {
 
 impl Program {
     /// Prepares a program in a process group of its own: one of the service directory, or else one of the `PATH`.
-    pub(crate) fn command(&self, command: &[String]) -> Result<Command> {
+    pub(crate) fn command(&self, command: &[String], plan: &Plan) -> Result<Command> {
         let Some((name, arguments)) = command.split_first() else {
             bail!("the command is empty");
         };
-        let mut prepared = Command::new(find(&self.directory, name)?);
+        let program = find(&self.directory, name)?;
+        let mut prepared = if *plan == Plan::default() {
+            Command::new(program)
+        } else {
+            // The shim could only say it in the output of the process.
+            if !is_program(&program, self.path()) {
+                bail!("`{name}` is neither in the service directory nor in `PATH`");
+            }
+            plan.command(program.as_os_str())
+        };
         prepared
             .args(arguments)
             .current_dir(&self.directory)
@@ -48,6 +70,25 @@ impl Program {
             .process_group(0);
         Ok(prepared)
     }
+
+    /// Returns the `PATH` of the program.
+    fn path(&self) -> Option<OsString> {
+        let own = self.variables.get("PATH").map(OsString::from);
+        own.or_else(|| env::var_os("PATH"))
+    }
+}
+
+/// Tells whether a program that was found is one, or one of the `PATH`.
+fn is_program(program: &Path, path: Option<OsString>) -> bool {
+    let is_file = |file: &Path| {
+        fs::metadata(file)
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    if program.as_os_str().as_encoded_bytes().contains(&b'/') {
+        return is_file(program);
+    }
+    let path = path.unwrap_or_default();
+    env::split_paths(&path).any(|directory| is_file(&directory.join(program)))
 }
 
 fn find(directory: &Path, name: &str) -> Result<PathBuf> {
@@ -64,11 +105,25 @@ fn find(directory: &Path, name: &str) -> Result<PathBuf> {
     Ok(own)
 }
 
-/// A process that was started and whose group is not known to be empty.
+/// A process that was started and that is not known to have ended with everything that it started.
 #[derive(Debug)]
 pub(crate) struct Running {
-    group: u32,
+    hold: Arc<Hold>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+/// What holds a process and everything that it started together.
+#[derive(Debug)]
+struct Hold {
+    /// Process group. Its leader is reaped last, so that the number cannot become another group's.
+    group: u32,
+    /// The leader as it was started.
+    leader: Option<Process>,
+    /// Variable that only descendants have.
+    mark: String,
+    control_group: Option<ControlGroup>,
+    /// Whatever is found from now on is killed.
+    is_killed: AtomicBool,
 }
 
 impl Running {
@@ -79,12 +134,13 @@ impl Running {
 
     /// Sends a signal to the whole group; a group that is gone needs none.
     pub(crate) fn signal(&self, signal: Signal) {
-        signal_group(self.group, signal);
+        signal_group(self.hold.group, signal);
     }
 
-    /// Kills the whole group.
+    /// Kills the process and everything that it started.
     pub(crate) fn kill(&self) {
-        kill_group(self.group);
+        self.hold.is_killed.store(true, Ordering::SeqCst);
+        self.hold.kill();
     }
 
     /// Ends the probes.
@@ -101,41 +157,114 @@ impl Drop for Running {
     }
 }
 
+impl Hold {
+    fn kill(&self) {
+        if let Some(group) = &self.control_group
+            && let Err(error) = group.kill()
+        {
+            tracing::warn!(%error, "a control group could not be killed");
+        }
+        kill_group(self.group);
+    }
+
+    /// Kills what has left the process group, where there is no control group that it could not leave.
+    fn kill_marked(&self) {
+        if let (None, Some(leader)) = (&self.control_group, self.leader)
+            && let Err(error) = kill_marked_since(leader, &self.mark)
+        {
+            tracing::warn!(%error, "descendants could not be killed");
+        }
+    }
+
+    fn runs(&self) -> bool {
+        let is_populated = match (&self.control_group, self.leader) {
+            (Some(group), _) => group.is_populated().unwrap_or(false),
+            (None, Some(leader)) => {
+                marked_since(leader, &self.mark).is_ok_and(|found| !found.is_empty())
+            }
+            (None, None) => false,
+        };
+        is_populated || group_runs(self.group)
+    }
+}
+
 /// Starts a process; its end comes as [`Event::Ended`] and [`Event::Cleared`]. Returns the tasks that forward its output.
 pub(crate) fn start(
     process: usize,
     program: &Program,
+    place: Place,
     output: &Output,
     tail: &Tail,
     events: mpsc::Sender<Event>,
 ) -> Result<(Running, Vec<JoinHandle<()>>)> {
+    let (name, value) = &place.mark;
     let mut child = program
-        .command(&program.command)?
+        .command(&program.command, &place.plan)?
+        .env(name, value)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("`{}`", program.command[0]))?;
-    let group = child.id().context("it ended while it was started")?;
-    let forwards = forward_all(&mut child, &program.name, output, tail);
-    tokio::spawn(watch(process, child, group, events));
+    let hold = Arc::new(Hold {
+        group: child.id(),
+        leader: Process::read(Pid::from_child(&child).as_raw_nonzero().get()),
+        mark: format!("{name}={value}"),
+        control_group: place.group,
+        is_killed: AtomicBool::new(false),
+    });
+    let watched = watched(&child);
+    let forwards = forward_all(
+        child.stdout.take().map(OwnedFd::from),
+        child.stderr.take().map(OwnedFd::from),
+        &program.name,
+        output,
+        tail,
+    );
     let tasks = Vec::new();
-    Ok((Running { group, tasks }, forwards))
+    let running = Running {
+        hold: Arc::clone(&hold),
+        tasks,
+    };
+    let (watched, forwards) = match (watched, forwards) {
+        (Ok(watched), Ok(forwards)) => (watched, forwards),
+        (Err(error), _) | (_, Err(error)) => {
+            running.kill();
+            // It was killed: this takes no time.
+            let _ = child.wait();
+            return Err(error).context("it cannot be watched");
+        }
+    };
+    tokio::spawn(watch(process, child, watched, hold, events));
+    Ok((running, forwards))
+}
+
+/// Opens what the kernel makes readable when a child ends.
+fn watched(child: &Child) -> io::Result<AsyncFd<OwnedFd>> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    #[expect(
+        deprecated,
+        reason = "an owned descriptor stays the same as long as it is registered; what replaces this is unsafe"
+    )]
+    AsyncFd::with_interest(pidfd, Interest::READABLE)
 }
 
 /// Starts the tasks that forward what a child writes.
-fn forward_all(child: &mut Child, name: &str, output: &Output, tail: &Tail) -> Vec<JoinHandle<()>> {
+fn forward_all(
+    out: Option<OwnedFd>,
+    err: Option<OwnedFd>,
+    name: &str,
+    output: &Output,
+    tail: &Tail,
+) -> io::Result<Vec<JoinHandle<()>>> {
     let mut forwards = Vec::new();
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    if let Some(out) = out {
+    for (stream, pipe) in [(Stream::Out, out), (Stream::Err, err)] {
+        let Some(pipe) = pipe else { continue };
+        let pipe = pipe::Receiver::from_owned_fd(pipe)?;
         let (name, output, tail) = (name.to_owned(), output.clone(), tail.clone());
-        forwards.push(tokio::spawn(forward(out, name, Stream::Out, output, tail)));
+        forwards.push(tokio::spawn(forward(pipe, name, stream, output, tail)));
     }
-    if let Some(err) = err {
-        let (name, output, tail) = (name.to_owned(), output.clone(), tail.clone());
-        forwards.push(tokio::spawn(forward(err, name, Stream::Err, output, tail)));
-    }
-    forwards
+    Ok(forwards)
 }
 
 /// A stop hook that runs; it is killed when this is dropped.
@@ -171,15 +300,26 @@ async fn run_hook(
     tail: &Tail,
     ended: oneshot::Receiver<()>,
 ) -> Result<()> {
-    let mut child = program
-        .command(&program.command)?
+    let mut command = program.command(&program.command, &Plan::default())?;
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = tokio::process::Command::from(command)
         .spawn()
         .with_context(|| format!("`{}`", program.command[0]))?;
     let group = child.id().context("it ended while it was started")?;
-    forward_all(&mut child, &program.name, output, tail);
+    let out = child
+        .stdout
+        .take()
+        .map(ChildStdout::into_owned_fd)
+        .transpose()?;
+    let err = child
+        .stderr
+        .take()
+        .map(ChildStderr::into_owned_fd)
+        .transpose()?;
+    forward_all(out, err, &program.name, output, tail)?;
     let status = tokio::select! {
         status = child.wait() => Some(status),
         _ = ended => None,
@@ -187,33 +327,72 @@ async fn run_hook(
     kill_group(group);
     match status {
         Some(status) if status.as_ref().is_ok_and(ExitStatus::success) => Ok(()),
-        Some(status) => bail!("{}", describe(status.context("its end is not known")?)),
+        Some(status) => {
+            let status = status.context("its end is not known")?;
+            bail!("{}", describe(status.code(), status.signal()))
+        }
         None => bail!("it was killed, because it did not end in time"),
     }
 }
 
-/// Waits for the main process, then until its group is empty.
-async fn watch(process: usize, mut child: Child, group: u32, events: mpsc::Sender<Event>) {
-    let exit = match child.wait().await {
-        Ok(status) => describe(status),
+/// Waits for the main process, then until nothing is left of what it started.
+async fn watch(
+    process: usize,
+    mut child: Child,
+    watched: AsyncFd<OwnedFd>,
+    hold: Arc<Hold>,
+    events: mpsc::Sender<Event>,
+) {
+    let exit = match ended(&watched).await {
+        Ok(status) => {
+            let exit = describe(status.exit_status(), status.terminating_signal());
+            let kills = hold.control_group.as_ref();
+            match kills.map_or(0, ControlGroup::out_of_memory_kills) {
+                0 => exit,
+                _ => format!("{exit}, memory was short: its limit is too low, or it leaks"),
+            }
+        }
         Err(error) => format!("its end is not known: {error}"),
     };
     // The receiver is gone only when the host ends.
     let _ = events.send(Event::Ended { process, exit }).await;
     let (mut pause, pause_max) = LOOK_PAUSES;
-    while group_runs(group) {
+    while hold.runs() {
+        if hold.is_killed.load(Ordering::SeqCst) {
+            // Who was started after the last kill is killed by the next.
+            hold.kill();
+            let hold = Arc::clone(&hold);
+            let _ = tokio::task::spawn_blocking(move || hold.kill_marked()).await;
+        }
         time::sleep(pause).await;
         pause = (pause * 2).min(pause_max);
+    }
+    // It has ended: this takes no time.
+    let _ = child.wait();
+    if let Some(group) = &hold.control_group {
+        group.remove();
     }
     let _ = events.send(Event::Cleared { process }).await;
 }
 
+/// Waits for the end of a child and leaves it as a zombie, so that nobody else gets its number.
+async fn ended(watched: &AsyncFd<OwnedFd>) -> io::Result<WaitIdStatus> {
+    loop {
+        let mut ready = watched.readable().await?;
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        if let Some(status) = waitid(WaitId::PidFd(watched.as_fd()), options)? {
+            return Ok(status);
+        }
+        ready.clear_ready();
+    }
+}
+
 /// Describes an end as crash reports do: `exit 3`, `signal 11`.
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
+fn describe(code: Option<i32>, signal: Option<i32>) -> String {
+    match (code, signal) {
         (Some(code), _) => format!("exit {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => status.to_string(),
+        (None, None) => "ended".to_owned(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The frame of the program: logging, settings, runtime, exit code.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
+use klusterkite_processes::shim::{self, Failure};
 use klusterkite_wire::start::PERMANENT_EXIT_CODES;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -34,9 +36,16 @@ const BLOCKING_THREADS_MAX: usize = 4;
 
 /// Runs the program in the working directory.
 pub(crate) fn main() -> ExitCode {
+    let mut arguments = env::args_os().skip(1);
+    if arguments
+        .next()
+        .is_some_and(|first| first == shim::ARGUMENT)
+    {
+        return become_program(arguments);
+    }
     let output = Output::start();
     if let Some(word) = env::args_os().nth(1) {
-        let code = arguments(&word, &output);
+        let code = answer(&word, &output);
         output.finish();
         return code;
     }
@@ -54,8 +63,26 @@ pub(crate) fn main() -> ExitCode {
     code
 }
 
+/// Becomes the program of a process; this process is its shim.
+fn become_program(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let say = |text: &str| {
+        // Its output is the output of the process; there is nobody else to tell.
+        let _ = writeln!(io::stderr(), "{text}");
+    };
+    match shim::run(arguments, say) {
+        Failure::Usage => {
+            say(USAGE.trim_end());
+            ExitCode::from(EXIT_USAGE)
+        }
+        Failure::CannotRun { program, error } => {
+            say(&format!("cannot run `{}`: {error}", program.display()));
+            ExitCode::from(shim::CANNOT_RUN)
+        }
+    }
+}
+
 /// Answers an argument: the host takes none to run.
-fn arguments(word: &OsStr, output: &Output) -> ExitCode {
+fn answer(word: &OsStr, output: &Output) -> ExitCode {
     if word == "--version" {
         let line = format!("klusterkite-service {}\n", env!("CARGO_PKG_VERSION"));
         output.line(Stream::Out, line.into_bytes());

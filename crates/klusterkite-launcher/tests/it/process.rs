@@ -332,3 +332,46 @@ fn the_launcher_can_be_process_1() {
     assert_eq!(container.wait_for_exit().code(), Some(0));
     assert_eq!(container.notes("stops").len(), 1);
 }
+
+#[test]
+fn the_launcher_says_how_it_holds_its_node_together_and_leaves_no_control_group() {
+    for (setting, expected) in [
+        ("", "containment: "),
+        (
+            "controlGroups = false",
+            "containment: sessions and descendants, because `controlGroups = false`",
+        ),
+    ] {
+        let mut container = Container::new();
+        container.configure(setting);
+        container.answer_with(&container.release(1, "daemon"));
+        container.launch();
+        container.wait_for_ready(1);
+        container.wait_for_log(expected);
+        let id = fs::read_to_string(container.path("node-id")).unwrap();
+        let groups = || control_groups(id.trim());
+        let has_groups = container.log().contains("containment: control groups");
+        assert_eq!(has_groups, !groups().is_empty(), "{:?}", groups());
+        container.stop();
+        assert_eq!(container.running(), [0; 0]);
+        assert_eq!(groups(), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+/// Returns the control groups of a node, wherever they are.
+fn control_groups(node_id: &str) -> Vec<std::path::PathBuf> {
+    let mut open = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
+    let mut found = Vec::new();
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if entry.file_name().to_string_lossy().contains(node_id) {
+                found.push(entry.path());
+            }
+            open.push(entry.path());
+        }
+    }
+    found
+}

@@ -142,7 +142,12 @@ impl ServiceDirectory {
     }
 
     pub(crate) fn host(&self) -> Host {
-        Host::start(&self.path)
+        self.host_with_groups(false)
+    }
+
+    /// Starts a host that may use control groups, or not.
+    pub(crate) fn host_with_groups(&self, groups: bool) -> Host {
+        Host::start(&self.path, groups)
     }
 }
 
@@ -185,10 +190,11 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    fn start(directory: &Path) -> Self {
+    fn start(directory: &Path, groups: bool) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_klusterkite-service"))
             .current_dir(directory)
             .env("KLUSTERKITE_DATA", directory.join("../data"))
+            .env("KLUSTERKITE_CONTROL_GROUPS", groups.to_string())
             .env_remove("NETWORK_NAME")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
