@@ -1,6 +1,7 @@
 //! Five databases, twenty points: whatever happens at point 13 of the third, the state is told truthfully, nothing of the
 //! point is half there, the next run finishes, and the way back leaves the schema as it was.
 
+mod managed;
 mod world;
 
 use std::io::Write as _;
@@ -11,6 +12,7 @@ use klusterkite_tests::postgres::Postgres;
 use klusterkite_tests::process::{signal, wait_until};
 use rustix::process::Signal;
 
+use managed::Managed;
 use world::{DEADLINE, World, point};
 
 /// The point at which things happen, of the third database.
@@ -55,6 +57,40 @@ fn postgres_databases_survive_the_kill_of_the_executor() {
 }
 
 #[test]
+fn postgres_databases_survive_the_kill_of_the_manager() {
+    let world = World::postgres();
+    let server = world.server();
+    Managed::start(&world).prove(|managed| {
+        let gate = Gate::close(server, "main-3");
+        managed.ask_to_move("destination");
+        gate.wait_for_somebody();
+        managed.kill_manager();
+        // Nobody waits for the statement any more, although the gate is still closed.
+        let waits = || gate.count(false) == "0";
+        assert!(
+            wait_until(DEADLINE, waits),
+            "a statement of the dead migrator goes on"
+        );
+        gate.open();
+    });
+}
+
+#[test]
+fn sqlite_databases_survive_the_kill_of_the_manager() {
+    let world = World::sqlite();
+    Managed::start(&world).prove(|managed| {
+        world.set_pace(3, 1_000_000_000);
+        managed.ask_to_move("destination");
+        let size = || std::fs::metadata(world.file(3)).map_or(0, |file| file.len());
+        // That much only the long statement writes.
+        let in_the_middle = wait_until(DEADLINE, || size() > 4 << 20);
+        assert!(in_the_middle, "the script is not seen to write");
+        managed.kill_manager();
+        world.set_pace(3, 0);
+    });
+}
+
+#[test]
 fn postgres_databases_survive_the_kill_of_the_server() {
     let mut world = World::postgres();
     let reference = world.begin();
@@ -95,7 +131,7 @@ fn sqlite_databases_survive_the_kill_of_the_executor() {
     world.prove(|world| {
         // It writes for longer than the test waits, and far more than the cache holds.
         let good = world.up_script(BROKEN);
-        let long = "INSERT INTO t13 WITH RECURSIVE c (x) AS (SELECT 100 UNION ALL SELECT x + 1 FROM c WHERE x < 1000000000)
+        let long = "INSERT INTO t13 WITH RECURSIVE c (x) AS (SELECT 1000 UNION ALL SELECT x + 1 FROM c WHERE x < 1000000000)
                     SELECT x, x FROM c;";
         world.write_up(BROKEN, &format!("{good}\n{long}"));
         let mut executor = world.executor();

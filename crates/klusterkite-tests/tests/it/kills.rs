@@ -119,7 +119,7 @@ fn wait_for_event(operator: &Operator, kind: &str, object: &str) {
 }
 
 /// Kills the processes of a program; false when there is none.
-fn kill_all(test: &TestCluster, program: &str) -> bool {
+pub(crate) fn kill_all(test: &TestCluster, program: &str) -> bool {
     let processes = processes_of(test, program);
     for id in &processes {
         signal(*id, Signal::KILL);
@@ -128,7 +128,7 @@ fn kill_all(test: &TestCluster, program: &str) -> bool {
 }
 
 /// Returns the processes of a program that belong to this cluster.
-fn processes_of(test: &TestCluster, program: &str) -> Vec<u32> {
+pub(crate) fn processes_of(test: &TestCluster, program: &str) -> Vec<u32> {
     let below = klusterkite_tests::process::processes_below(&test.cluster.container(""));
     processes_with(program)
         .into_iter()

@@ -18,8 +18,8 @@ use crate::support::programs;
 /// Longest wait for something that takes moments, on a machine that is busy.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(2);
 
-const DATABASES: usize = 5;
-const POINTS: usize = 20;
+pub(crate) const DATABASES: usize = 5;
+pub(crate) const POINTS: usize = 20;
 
 pub(crate) struct World {
     directory: TempDir,
@@ -30,9 +30,9 @@ pub(crate) struct World {
 
 /// What the schema is at some points; all databases have the same.
 pub(crate) struct Reference {
-    first: String,
-    before: String,
-    last: String,
+    pub(crate) first: String,
+    pub(crate) before: String,
+    pub(crate) last: String,
 }
 
 pub(crate) fn point(number: usize) -> String {
@@ -69,30 +69,51 @@ impl World {
             r#"migrators { "Acme.Db" { command = [klusterkite-migrator-sql, migrate, Acme.Db] } }"#;
         let manifest_file = world.path("service/packages/Acme.Db/klusterkite.hocon");
         fs::write(manifest_file, manifest).unwrap();
-        let databases: serde_json::Map<String, Value> = (0..=DATABASES)
+        let settings = world.settings(0..=DATABASES).to_string();
+        fs::write(world.path("service/service.hocon"), settings).unwrap();
+        fs::write(world.path("service/start.hocon"), "").unwrap();
+        world.write_scripts(&world.path("service/scripts"), POINTS);
+        world
+    }
+
+    /// Writes the scripts of the first points into a directory.
+    pub(crate) fn write_scripts(&self, directory: &Path, points: usize) {
+        for number in 1..=points {
+            let file = |way: &str| directory.join(format!("{}.{way}.sql", point(number)));
+            fs::write(file("up"), self.up_script(number)).unwrap();
+            let down = format!("DROP VIEW v{number};\nDROP TABLE t{number};");
+            fs::write(file("down"), down).unwrap();
+        }
+    }
+
+    /// Returns the settings of a migrator of some of the databases.
+    pub(crate) fn settings(&self, numbers: RangeInclusive<usize>) -> Value {
+        let databases: serde_json::Map<String, Value> = numbers
             .map(|number| {
-                let settings = if let Some(server) = &world.server {
+                let settings = if let Some(server) = &self.server {
                     json!({ "url": server.url("postgres", &format!("main-{number}")) })
                 } else {
-                    fs::create_dir_all(world.file(number).parent().unwrap()).unwrap();
-                    json!({ "file": world.file(number) })
+                    fs::create_dir_all(self.file(number).parent().unwrap()).unwrap();
+                    json!({ "file": self.file(number) })
                 };
                 (format!("main-{number}"), settings)
             })
             .collect();
-        let settings = json!({
+        json!({
             "KlusterKite": { "NodeManager": { "Migrators": ["Acme.Db"] } },
             "Acme": { "Db": { "folder": "scripts", "lockTimeout": "60s", "databases": databases } },
+        })
+    }
+
+    /// Makes point 13 of a SQLite database write for longer than a test waits, or not.
+    pub(crate) fn set_pace(&self, number: usize, rows: i64) {
+        let sql = format!("UPDATE pace SET n = {rows}");
+        sqlite(&self.file(number), async move |connection| {
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+                .execute(connection)
+                .await
+                .unwrap();
         });
-        fs::write(world.path("service/service.hocon"), settings.to_string()).unwrap();
-        fs::write(world.path("service/start.hocon"), "").unwrap();
-        for number in 1..=POINTS {
-            world.write_up(number, &world.up_script(number));
-            let down = format!("DROP VIEW v{number};\nDROP TABLE t{number};");
-            let file = format!("service/scripts/{}.down.sql", point(number));
-            fs::write(world.path(&file), down).unwrap();
-        }
-        world
     }
 
     pub(crate) fn server(&self) -> &Postgres {
@@ -112,10 +133,16 @@ impl World {
         self.directory.path().join(name)
     }
 
-    /// Returns a script of several statements, in whose middle PostgreSQL asks for the gate of point 13.
+    /// Returns a script of several statements, in whose middle PostgreSQL asks for the gate of point 13, and SQLite
+    /// writes there as many rows as its first table says.
     pub(crate) fn up_script(&self, number: usize) -> String {
-        let gate = match &self.server {
-            Some(_) if number == 13 => "SELECT pg_advisory_xact_lock(4711);\n",
+        let gate = match (&self.server, number) {
+            (Some(_), 13) => "SELECT pg_advisory_xact_lock(4711);\n",
+            (None, 1) => "CREATE TABLE pace (n INTEGER NOT NULL);\nINSERT INTO pace VALUES (0);\n",
+            (None, 13) => {
+                "INSERT INTO t13 WITH RECURSIVE c (x) AS (SELECT 100 UNION ALL SELECT x + 1 FROM c \
+                 WHERE x < (SELECT n FROM pace)) SELECT x, x FROM c;\n"
+            }
             _ => "",
         };
         format!(
@@ -176,20 +203,25 @@ CREATE VIEW v{number} AS SELECT number FROM t{number};"
         found
     }
 
-    /// Moves the first two databases to the end; another one, 0, gives its schema at the points that count.
+    /// Moves the first two databases to the end, and one that gives the reference.
     pub(crate) fn begin(&self) -> Reference {
+        let reference = self.reference();
+        self.go_up(&mut self.executor(), 1..=2).unwrap();
+        reference
+    }
+
+    /// Moves a database that nothing happens to, 0, and returns its schema at the points that count.
+    pub(crate) fn reference(&self) -> Reference {
         let mut executor = self.executor();
         let mut at = |number: usize| {
             self.migrate(&mut executor, 0, number).unwrap();
             self.schema(0)
         };
-        let reference = Reference {
+        Reference {
             first: at(1),
             before: at(12),
             last: at(POINTS),
-        };
-        self.go_up(&mut executor, 1..=2).unwrap();
-        reference
+        }
     }
 
     /// Moves the databases up while `happen` lets something happen, and sees that all ends well.
@@ -227,7 +259,7 @@ CREATE VIEW v{number} AS SELECT number FROM t{number};"
     }
 
     /// Returns the schema of a database as text.
-    fn schema(&self, number: usize) -> String {
+    pub(crate) fn schema(&self, number: usize) -> String {
         match &self.server {
             Some(server) => server.schema(&format!("main-{number}")).unwrap(),
             None => sqlite_schema(&self.file(number)),
@@ -236,6 +268,17 @@ CREATE VIEW v{number} AS SELECT number FROM t{number};"
 }
 
 fn sqlite_schema(file: &Path) -> String {
+    let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name";
+    let rows = sqlite(file, async move |connection| {
+        let rows = sqlx::query_scalar(sql).fetch_all(connection).await;
+        let rows: Vec<String> = rows.unwrap();
+        rows
+    });
+    rows.join(";\n")
+}
+
+/// Does something with a connection of its own to a file.
+fn sqlite<T>(file: &Path, act: impl AsyncFnOnce(&mut sqlx::SqliteConnection) -> T) -> T {
     use sqlx::Connection as _;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -245,13 +288,9 @@ fn sqlite_schema(file: &Path) -> String {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
         let connection = sqlx::SqliteConnection::connect_with(&options).await;
         let mut connection = connection.unwrap();
-        let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name";
-        let rows: Vec<String> = sqlx::query_scalar(sql)
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
+        let done = act(&mut connection).await;
         connection.close().await.unwrap();
-        rows.join(";\n")
+        done
     })
 }
 
