@@ -3,7 +3,8 @@
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use lexopt::Arg;
 
 use crate::tools::{
     C_COMPILER, CERT_SYNC, MONO, NEXTEST, NPM, POSTGRES, PYTHON, Tool, cargo, need, root, run,
@@ -54,6 +55,28 @@ pub(crate) fn test() -> Result<ExitCode> {
     run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
     crate::nuget_exe::install()?;
     run(&mut cargo(&["nextest", "run", "--workspace", "--locked"]))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Switches a cluster forward and back: `cargo xtask switches [--count N]`.
+pub(crate) fn switches(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
+    let mut count = "20".to_owned();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Arg::Long("count") => count = arguments.value()?.to_string_lossy().into_owned(),
+            other => return Err(other.unexpected()).context("see `cargo xtask help`"),
+        }
+    }
+    run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    let mut test = cargo(&[
+        "test",
+        "--locked",
+        "--package=klusterkite-tests",
+        "--test=it",
+    ]);
+    test.args(["--", "switches", "--nocapture"])
+        .env("KLUSTERKITE_SWITCHES", count);
+    run(&mut test)?;
     Ok(ExitCode::SUCCESS)
 }
 

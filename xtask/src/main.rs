@@ -46,6 +46,8 @@ cargo xtask COMMAND
       --events N     acts of operators and failures at most, at any moments (2)
       --transitions N  gives up after so many transitions (20000000)
       --threads N    at the same time (2)
+  switches           a cluster of processes forward and back under load; nothing fails, nothing is left
+      --count N      how often (20)
   fuzz hocon         mutated inputs; fails on the first that panics, takes too long or breaks a rule
       --count N      how many (100000)
       --seed S       which ones (1)
@@ -76,6 +78,7 @@ fn run() -> Result<ExitCode> {
         "fuzz" => return fuzz::fuzz(&mut arguments),
         "scenario" => return sim::scenario(&mut arguments),
         "explore" => return sim::explore(&mut arguments),
+        "switches" => return ci::switches(&mut arguments),
         "histories" => return sim::histories(&mut arguments),
         "bench" => return bench::bench(&mut arguments),
         _ => {}

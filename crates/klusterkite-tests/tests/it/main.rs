@@ -17,3 +17,4 @@ mod outage;
 mod secure;
 mod story;
 mod support;
+mod switches;
