@@ -39,6 +39,7 @@ cargo xtask COMMAND
   scenario FILE…     plays scenarios of the simulated cluster and prints what happens
       --update       writes what happens into the files
   histories          random histories of simulated clusters; stops at the first that breaks an invariant
+      --kind K       migrations (default) or nodes
       --count N      how many (100000)
       --seed S       the first seed (1)
       --threads N    at the same time (2)

@@ -24,9 +24,9 @@ pub(crate) fn scenario(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
     example("klusterkite-sim", "scenario", "dev", &passed)
 }
 
-/// Plays random histories: `cargo xtask histories [--count N] [--seed S] [--threads N]`.
+/// Plays random histories: `cargo xtask histories [--kind K] [--count N] [--seed S] [--threads N]`.
 pub(crate) fn histories(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
-    let passed = options(arguments, &["count", "seed", "threads"])?;
+    let passed = options(arguments, &["kind", "count", "seed", "threads"])?;
     example("klusterkite-sim", "histories", "release", &passed)
 }
 

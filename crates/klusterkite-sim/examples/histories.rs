@@ -1,4 +1,4 @@
-//! Plays random histories: `histories [--count N] [--seed S] [--threads N] [--mutation NAME]`.
+//! Plays random histories: `histories [--kind migrations|nodes] [--count N] [--seed S] [--threads N] [--mutation NAME]`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use klusterkite_sim::cluster::{Invariant, Mutation};
-use klusterkite_sim::history::{Failure, play, shrink};
+use klusterkite_sim::history::{Failure, Kind, play, shrink};
 
 /// How many histories a thread takes at a time.
 const CHUNK: u64 = 1000;
@@ -16,10 +16,10 @@ const CHUNK: u64 = 1000;
 fn main() -> ExitCode {
     let (count, seed) = (option("--count", 100_000), option("--seed", 1));
     let threads = option("--threads", 2);
-    let mutation = mutation();
+    let (kind, mutation) = (kind(), mutation());
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     let start = Instant::now();
-    let work = || work((seed, count), mutation, &next, &stop);
+    let work = || work(kind, (seed, count), mutation, &next, &stop);
     let failures: Vec<Failure> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let done = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
@@ -29,7 +29,9 @@ fn main() -> ExitCode {
     let played = next.load(Ordering::Relaxed).min(count);
     let seconds = start.elapsed().as_secs_f64();
     if failures.is_empty() {
-        println!("{played} histories from seed {seed} in {seconds:.1} s: no invariant is broken");
+        println!(
+            "{played} histories of {kind} from seed {seed} in {seconds:.1} s: no invariant is broken"
+        );
         return ExitCode::SUCCESS;
     }
     for failure in failures {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn work(
+    kind: Kind,
     (seed, count): (u64, u64),
     mutation: Option<(Mutation, Invariant)>,
     next: &AtomicU64,
@@ -58,7 +61,7 @@ fn work(
             let expected = |failure: &Failure| {
                 mutation.is_none_or(|(_, invariant)| invariant == failure.invariant)
             };
-            match play(seed + index, mutation.map(|(mutation, _)| mutation)) {
+            match play(kind, seed + index, mutation.map(|(mutation, _)| mutation)) {
                 Ok(Some(failure)) if expected(&failure) => {
                     stop.store(true, Ordering::Relaxed);
                     return Some(failure);
@@ -71,20 +74,26 @@ fn work(
     None
 }
 
+fn kind() -> Kind {
+    let name = text("--kind").unwrap_or_else(|| Kind::Migrations.to_string());
+    let known = Kind::ALL.into_iter().find(|kind| kind.to_string() == name);
+    known.unwrap_or_else(|| panic!("`{name}` is no kind of history"))
+}
+
 /// Returns the mistake that is made on purpose, with the invariant that it breaks.
 fn mutation() -> Option<(Mutation, Invariant)> {
-    let name = env::args()
-        .skip_while(|argument| argument != "--mutation")
-        .nth(1)?;
+    let name = text("--mutation")?;
     let mut all = Mutation::ALL.iter().copied();
     let known = all.find(|(mutation, _)| format!("{mutation:?}") == name);
     Some(known.unwrap_or_else(|| panic!("`{name}` is no mutation")))
 }
 
+fn text(name: &str) -> Option<String> {
+    env::args().skip_while(|argument| argument != name).nth(1)
+}
+
 fn option(name: &str, default: u64) -> u64 {
-    let mut arguments = env::args().skip_while(|argument| argument != name);
-    let value = arguments.nth(1);
-    value.map_or(default, |value| {
+    text(name).map_or(default, |value| {
         value
             .parse()
             .unwrap_or_else(|_| panic!("`{name}` is a number"))

@@ -207,6 +207,7 @@ impl Cluster {
     pub fn tick(&mut self) {
         self.now = self.now + TICK;
         self.heartbeats();
+        self.strays_speak();
         for index in 0..self.containers.len() {
             while self.is_possible(Step::Hear(index)) {
                 self.take(Step::Hear(index));
@@ -234,6 +235,7 @@ impl Cluster {
     pub fn pass(&mut self, time: Duration) {
         self.now = self.now + time;
         self.heartbeats();
+        self.strays_speak();
     }
 
     /// Lists what can happen next by itself, in no particular order of importance.

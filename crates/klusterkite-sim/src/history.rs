@@ -5,8 +5,33 @@
 
 mod generate;
 
+use std::fmt;
+
 use crate::cluster::{Invariant, Mutation};
 use crate::script::{self, Error};
+
+/// What a history is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Migrations of templates and resources, by operators and by themselves, among failures of all kinds.
+    Migrations,
+    /// More containers, and what happens to containers, launchers, nodes, links and clocks.
+    Nodes,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Migrations, Self::Nodes];
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Migrations => "migrations",
+            Self::Nodes => "nodes",
+        })
+    }
+}
 
 /// A history that breaks an invariant.
 #[derive(Debug, Clone)]
@@ -22,8 +47,11 @@ pub struct Failure {
 }
 
 /// Makes the history of a seed.
-pub fn history(seed: u64) -> String {
-    generate::history(seed)
+pub fn history(kind: Kind, seed: u64) -> String {
+    match kind {
+        Kind::Migrations => generate::migrations(seed),
+        Kind::Nodes => generate::nodes(seed),
+    }
 }
 
 /// Plays the history of a seed; returns what it breaks, not shrunk.
@@ -31,8 +59,8 @@ pub fn history(seed: u64) -> String {
 /// # Errors
 ///
 /// Fails when the history is no scenario, which is a mistake of its generator.
-pub fn play(seed: u64, mutation: Option<Mutation>) -> Result<Option<Failure>, Error> {
-    let mut text = history(seed);
+pub fn play(kind: Kind, seed: u64, mutation: Option<Mutation>) -> Result<Option<Failure>, Error> {
+    let mut text = history(kind, seed);
     if let Some(mutation) = mutation {
         text = mutated(&text, mutation);
     }

@@ -27,9 +27,20 @@ pub(super) struct Container {
     pub(super) crashed: bool,
     /// What ran before: a late word of it may still be on its way.
     pub(super) ghost: Option<Target>,
+    /// What a launcher that was killed left behind.
+    pub(super) stray: Option<Stray>,
     /// The newest leader that it heard of.
     pub(super) epoch: u64,
     pub(super) inbox: VecDeque<Message>,
+}
+
+/// A node that runs on without its launcher, until the next launcher ends it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Stray {
+    pub(super) incarnation: Incarnation,
+    pub(super) target: Target,
+    pub(super) status: NodeStatus,
+    pub(super) until: Timestamp,
 }
 
 /// What a container is doing.
@@ -103,6 +114,7 @@ impl Container {
             good: None,
             crashed: false,
             ghost: None,
+            stray: None,
             epoch: 0,
             inbox: VecDeque::new(),
         }
@@ -229,6 +241,8 @@ impl Cluster {
     /// Starts a node; `known`: the manager gave it a token.
     fn start(&mut self, index: usize, target: Target, known: bool, before: Option<Target>) {
         let until = self.now + self.fixed.pace.start;
+        // A launcher ends what the one before it left, before it starts anything.
+        self.containers[index].stray = None;
         self.containers[index].life = Life::Up(Up {
             target,
             status: NodeStatus::Starting,
@@ -424,6 +438,59 @@ impl Cluster {
         container.life = Life::Asking { at };
     }
 
+    /// Kills a launcher; what it ran goes on beside the next launcher, with its old incarnation.
+    pub(super) fn launcher_kill(&mut self, index: usize) {
+        let at = self.now + self.fixed.pace.retry;
+        let until = self.now + self.fixed.pace.orphan;
+        let container = &mut self.containers[index];
+        if container.life == Life::Off {
+            return;
+        }
+        if let Life::Up(up) = &container.life {
+            container.stray = up.connected.then(|| Stray {
+                incarnation: container.incarnation,
+                target: up.target.clone(),
+                status: up.status,
+                until,
+            });
+            container.ghost = Some(up.target.clone());
+            container.crashed = true;
+            let target = up.target.clone();
+            self.node_is_gone(index, &target);
+        }
+        let container = &mut self.containers[index];
+        container.inbox.clear();
+        container.incarnation.0 += 1;
+        container.life = Life::Asking { at };
+    }
+
+    /// Sets the clock of a container by so many seconds: what it waits for comes earlier, or later.
+    pub(super) fn clock_jump(&mut self, index: usize, seconds: i64) {
+        let now = self.now;
+        let jumped = |at: &mut Timestamp| {
+            let milliseconds = seconds.unsigned_abs().saturating_mul(1000);
+            // What is over stays over.
+            if *at > now {
+                at.0 = if seconds < 0 {
+                    at.0.saturating_add(milliseconds)
+                } else {
+                    at.0.saturating_sub(milliseconds)
+                };
+            }
+        };
+        match &mut self.containers[index].life {
+            Life::Off => {}
+            Life::Asking { at } => jumped(at),
+            Life::Fetching { until, .. } => jumped(until),
+            Life::Up(up) => {
+                jumped(&mut up.until);
+                if let Some((_, _, until)) = &mut up.prefetching {
+                    jumped(until);
+                }
+            }
+        }
+    }
+
     /// Lets a late `hello` of the run before reach the manager.
     pub(super) fn ghost_speaks(&mut self, index: usize) {
         let container = &self.containers[index];
@@ -445,6 +512,7 @@ impl Cluster {
         }
         let container = &mut self.containers[index];
         container.disconnect();
+        container.stray = None;
         container.life = Life::Off;
     }
 

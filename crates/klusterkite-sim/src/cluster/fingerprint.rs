@@ -70,6 +70,10 @@ impl Cluster {
             container.linked.hash(out);
             (container.deaf, container.crashed).hash(out);
             (&container.good, &container.ghost).hash(out);
+            if let Some(stray) = &container.stray {
+                (&stray.target, stray.status, clock.distance(stray.until)).hash(out);
+                self.relative(index, stray.incarnation).hash(out);
+            }
             (self.store.epoch - container.epoch.min(self.store.epoch))
                 .min(1)
                 .hash(out);

@@ -345,6 +345,34 @@ impl Cluster {
         }
     }
 
+    /// Lets what killed launchers left renew its leases; it ends when it is refused, or when its time is over.
+    pub(super) fn strays_speak(&mut self) {
+        let until = self.now + self.fixed.temper.lease;
+        for index in 0..self.containers.len() {
+            let container = &self.containers[index];
+            let Some(stray) = container.stray.clone() else {
+                continue;
+            };
+            if stray.until <= self.now {
+                self.containers[index].stray = None;
+                continue;
+            }
+            let Some(leader) = self.leader.as_mut().filter(|_| container.linked) else {
+                continue;
+            };
+            let id = super::node_id(index);
+            if leader.sessions.get(&id) == Some(&stray.incarnation) {
+                leader.leases.insert(id, until);
+            } else if self
+                .hello(index, stray.incarnation, &stray.target, stray.status)
+                .is_err()
+            {
+                say!(self, "what the launcher before left of {id} is fenced");
+                self.containers[index].stray = None;
+            }
+        }
+    }
+
     /// Renews the assignment of a container whose packages load.
     pub(super) fn progress_report(&mut self, index: usize) {
         let id = super::node_id(index);

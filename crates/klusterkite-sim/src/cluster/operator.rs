@@ -24,6 +24,8 @@ pub enum Asked {
         /// Also to a Faulted configuration.
         retry: bool,
     },
+    /// Does something to a configuration itself.
+    Configuration(ConfigurationId, Trigger),
     /// Ends the migration at its source.
     Cancel,
     /// Ends the migration at its destination.
@@ -72,6 +74,12 @@ pub enum NodeAct {
 pub enum Fault {
     /// The process of a node dies.
     Crash(usize),
+    /// The launcher of a container dies, and its node goes on for a while beside the next one.
+    Kill(usize),
+    /// The link of a node breaks, with what is on its way to it.
+    Reset(usize),
+    /// The clock of a container is set by so many seconds.
+    Clock(usize, i64),
     /// A container loses its power.
     Off(usize),
     /// It has power again.
@@ -133,6 +141,7 @@ impl Cluster {
             Asked::Repair(keys) => self.repair(keys),
             Asked::Recheck => self.recheck(),
             Asked::SetObsolete(id) => self.set_obsolete(*id),
+            Asked::Configuration(id, trigger) => self.configuration(*id, *trigger),
             Asked::Node(index, act) => self.node_act(*index, *act),
         };
         self.watch();
@@ -143,6 +152,9 @@ impl Cluster {
     pub fn break_or_repair(&mut self, fault: &Fault) {
         match fault {
             Fault::Crash(index) => self.node_crash(*index),
+            Fault::Kill(index) => self.launcher_kill(*index),
+            Fault::Reset(index) => self.containers[*index].disconnect(),
+            Fault::Clock(index, seconds) => self.clock_jump(*index, *seconds),
             Fault::Off(index) => self.container_off(*index),
             Fault::On(index) => self.container_on(*index),
             Fault::Cut(index) => {
@@ -386,6 +398,25 @@ impl Cluster {
         self.allow("recheck")?;
         if let Some(leader) = &mut self.leader {
             leader.recheck = true;
+        }
+        Ok(())
+    }
+
+    /// Changes what a configuration is, or says why not; what its settings say does not matter here.
+    fn configuration(&mut self, id: ConfigurationId, trigger: Trigger) -> Result<(), Refusal> {
+        let Some(row) = self.store.configurations.get_mut(&id) else {
+            let message = "no such configuration";
+            return Err(Refusal::new(ReasonCode::WrongState, message));
+        };
+        let context = ConfigurationContext {
+            is_stable: row.is_stable,
+            ..ConfigurationContext::default()
+        };
+        row.state = allowed(row.state, trigger, &context)?;
+        match trigger {
+            Trigger::SetStable(stable) => row.is_stable = stable,
+            Trigger::Delete => drop(self.store.configurations.remove(&id)),
+            _ => {}
         }
         Ok(())
     }

@@ -131,9 +131,12 @@ impl Cluster {
                 configuration.state.unwrap_or(ConfigurationState::Ready)
             };
             let was_left = state == ConfigurationState::Archived;
-            store
-                .configurations
-                .insert(id, ConfigurationRow { state, was_left });
+            let row = ConfigurationRow {
+                state,
+                was_left,
+                is_stable: false,
+            };
+            store.configurations.insert(id, row);
         }
         let active = ConfigurationId(setup.active);
         let release = releases

@@ -36,6 +36,7 @@ pub(super) struct ConfigurationRow {
     pub(super) state: ConfigurationState,
     /// The cluster left it at least once.
     pub(super) was_left: bool,
+    pub(super) is_stable: bool,
 }
 
 #[derive(Debug, Clone)]

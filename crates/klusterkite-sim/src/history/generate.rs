@@ -1,5 +1,9 @@
 //! Seeds → scenarios.
 
+mod nodes;
+
+pub(super) use nodes::nodes;
+
 use std::fmt::Write as _;
 
 /// A repeatable sequence of numbers (`SplitMix64`).
@@ -48,7 +52,7 @@ const MIGRATORS: [&str; 3] = ["schema", "site", "cache"];
 /// A line of points from which those of the configurations are cut.
 const POINTS: [&str; 4] = ["p1", "p2", "p3", "p4"];
 
-pub(super) fn history(seed: u64) -> String {
+pub(super) fn migrations(seed: u64) -> String {
     let mut dice = Dice(seed);
     let mut text = format!("# seed {seed}\n");
     let known = setup(&mut dice, &mut text);
@@ -83,7 +87,7 @@ fn setup(dice: &mut Dice, text: &mut String) -> Known {
                 configuration - 1
             );
         }
-        nodes(dice, text, configuration, templates, &mut known);
+        node_templates(dice, text, configuration, templates, &mut known);
         if known.self_hosted && (configuration == 1 || dice.percent(50)) {
             let _ = writeln!(
                 text,
@@ -110,7 +114,13 @@ fn setup(dice: &mut Dice, text: &mut String) -> Known {
     known
 }
 
-fn nodes(dice: &mut Dice, text: &mut String, configuration: u64, count: u64, known: &mut Known) {
+fn node_templates(
+    dice: &mut Dice,
+    text: &mut String,
+    configuration: u64,
+    count: u64,
+    known: &mut Known,
+) {
     for code in CODES.iter().take(count as usize) {
         let is_known = known.templates.iter().any(|known| known == code);
         let is_new = if configuration == 1 {

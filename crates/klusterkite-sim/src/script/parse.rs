@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use klusterkite_core::configuration::Trigger;
 use klusterkite_core::plan::resources::{ResourceKey, Side};
 use klusterkite_core::plan::rollout::Target;
 use klusterkite_wire::ConfigurationId;
@@ -84,6 +85,10 @@ fn asked(words: &[&str], setup: &Setup) -> Result<Option<Asked>, String> {
             let keys: Result<_, String> = names.iter().map(|name| key(name)).collect();
             Asked::Repair(keys?)
         }
+        ["stable", id] => configuration(id, Trigger::SetStable(true))?,
+        ["unstable", id] => configuration(id, Trigger::SetStable(false))?,
+        ["edit", id] => configuration(id, Trigger::Update)?,
+        ["delete", id] => configuration(id, Trigger::Delete)?,
         ["obsolete", id] => Asked::SetObsolete(ConfigurationId(parsed(id, "a number")?)),
         ["restart", name] => node(name, NodeAct::Restart { force: false })?,
         ["restart", name, "force"] => node(name, NodeAct::Restart { force: true })?,
@@ -107,6 +112,9 @@ fn fault(words: &[&str], setup: &Setup) -> Result<Option<Fault>, String> {
         ["manager", "failover"] => Fault::Failover,
         ["executor", "crash"] => Fault::ExecutorCrash,
         ["crash", name] => Fault::Crash(index(name)?),
+        ["kill", name] => Fault::Kill(index(name)?),
+        ["reset", name] => Fault::Reset(index(name)?),
+        ["clock", name, seconds] => Fault::Clock(index(name)?, parsed(seconds, "seconds")?),
         ["off", name] => Fault::Off(index(name)?),
         ["on", name] => Fault::On(index(name)?),
         ["cut", name] => Fault::Cut(index(name)?),
@@ -146,6 +154,11 @@ pub(super) fn key(text: &str) -> Result<ResourceKey, String> {
         migrator: parsed(migrator, "a migrator")?,
         resource: parsed(resource, "a resource")?,
     })
+}
+
+fn configuration(id: &str, trigger: Trigger) -> Result<Asked, String> {
+    let id = ConfigurationId(parsed(id, "the number of a configuration")?);
+    Ok(Asked::Configuration(id, trigger))
 }
 
 fn side(text: &str) -> Result<Side, String> {

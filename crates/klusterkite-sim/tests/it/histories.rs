@@ -1,6 +1,6 @@
 //! Random histories: those of the committed seeds, and some more.
 
-use klusterkite_sim::history::{history, play, shrink};
+use klusterkite_sim::history::{Kind, history, play, shrink};
 
 /// Seeds that once broke something, or that a mistake was found with; the word after each says what.
 const SEEDS: &str = include_str!("../seeds.txt");
@@ -8,16 +8,22 @@ const SEEDS: &str = include_str!("../seeds.txt");
 /// As many as take some seconds in a build with all checks; the large run is `cargo xtask histories`.
 const COUNT: u64 = 250;
 
-fn committed() -> impl Iterator<Item = u64> {
+fn committed() -> impl Iterator<Item = (Kind, u64)> {
     let seeds = SEEDS.lines().filter(|line| !line.starts_with('#'));
-    seeds.map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
+    seeds.map(|line| {
+        let mut words = line.split_whitespace();
+        let (kind, seed) = (words.next().unwrap(), words.next().unwrap());
+        let mut kinds = Kind::ALL.into_iter();
+        let kind = kinds.find(|known| known.to_string() == kind).unwrap();
+        (kind, seed.parse().unwrap())
+    })
 }
 
-fn check(seed: u64) {
-    if let Some(failure) = play(seed, None).unwrap() {
+fn check(kind: Kind, seed: u64) {
+    if let Some(failure) = play(kind, seed, None).unwrap() {
         let small = shrink(&failure);
         panic!(
-            "seed {seed}: {}: {}\n{}",
+            "{kind}, seed {seed}: {}: {}\n{}",
             small.invariant, small.message, small.text
         );
     }
@@ -26,16 +32,23 @@ fn check(seed: u64) {
 #[test]
 fn histories_of_committed_seeds_break_no_invariant() {
     assert!(committed().count() > 0);
-    committed().for_each(check);
+    committed().for_each(|(kind, seed)| check(kind, seed));
 }
 
 #[test]
-fn random_histories_break_no_invariant() {
-    (1_000_000..1_000_000 + COUNT).for_each(check);
+fn random_histories_of_migrations_break_no_invariant() {
+    (1_000_000..1_000_000 + COUNT).for_each(|seed| check(Kind::Migrations, seed));
+}
+
+#[test]
+fn random_histories_of_nodes_break_no_invariant_and_reach_what_is_promised() {
+    (1_000_000..1_000_000 + COUNT).for_each(|seed| check(Kind::Nodes, seed));
 }
 
 #[test]
 fn a_seed_makes_one_history() {
-    assert_eq!(history(7), history(7));
-    assert_ne!(history(7), history(8));
+    for kind in Kind::ALL {
+        assert_eq!(history(kind, 7), history(kind, 7));
+        assert_ne!(history(kind, 7), history(kind, 8));
+    }
 }

@@ -1,7 +1,7 @@
 //! For each invariant one mistake that the checks catch, so that they are known to work.
 
 use klusterkite_sim::cluster::{Invariant, Mutation};
-use klusterkite_sim::history::{play, shrink};
+use klusterkite_sim::history::{Kind, play, shrink};
 use klusterkite_sim::script::judge;
 
 /// Seeds within which a history has to notice a mistake.
@@ -12,7 +12,11 @@ const LINES_MAX: usize = 24;
 
 /// Finds a history that breaks the invariant, and makes it small.
 fn caught(mutation: Mutation, invariant: Invariant) {
-    let mut failures = (1..=SEEDS).filter_map(|seed| play(seed, Some(mutation)).unwrap());
+    caught_by(Kind::Migrations, mutation, invariant);
+}
+
+fn caught_by(kind: Kind, mutation: Mutation, invariant: Invariant) {
+    let mut failures = (1..=SEEDS).filter_map(|seed| play(kind, seed, Some(mutation)).unwrap());
     let failure = failures.find(|failure| failure.invariant == invariant);
     let failure = failure.unwrap_or_else(|| panic!("{mutation:?} is not caught"));
     let small = shrink(&failure);
@@ -75,4 +79,18 @@ fn l1_a_migration_that_never_ends_is_caught() {
 #[test]
 fn l2_a_container_that_waits_though_it_is_needed_is_caught() {
     caught(Mutation::WaitWhenNeeded, Invariant::L2);
+}
+
+#[test]
+fn histories_of_nodes_catch_the_mistakes_about_nodes() {
+    for mutation in [
+        Mutation::StopOneMore,
+        Mutation::OneTooMany,
+        Mutation::CountFenced,
+        Mutation::WaitWhenNeeded,
+    ] {
+        let known = Mutation::ALL.iter().find(|(known, _)| *known == mutation);
+        let (_, invariant) = known.unwrap();
+        caught_by(Kind::Nodes, mutation, *invariant);
+    }
 }
