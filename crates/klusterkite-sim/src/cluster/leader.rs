@@ -589,9 +589,10 @@ impl Cluster {
 
     /// Sends the orders that a node has to hear again after it connected.
     pub(super) fn orders_send_again(&mut self, id: &NodeId, incarnation: Incarnation) {
-        let open = self.store.orders.values().filter(|order| {
-            order.node == *id && order.incarnation == incarnation && order.state == OrderState::Open
-        });
+        let open = self
+            .store
+            .orders_of(id)
+            .filter(|order| order.incarnation == incarnation && order.state == OrderState::Open);
         let orders: Vec<OrderId> = open.map(|order| order.id).collect();
         self.orders_send(&orders);
     }

@@ -117,7 +117,10 @@ impl Cluster {
             if run.status == NodeStatus::Assigned {
                 continue;
             }
-            let newest = self.monitor.counted.entry(id.clone()).or_default();
+            let Some(newest) = self.monitor.counted.get_mut(id) else {
+                self.monitor.counted.insert(id.clone(), run.incarnation.0);
+                continue;
+            };
             if run.incarnation.0 < *newest {
                 counted_again.push((id.clone(), run.incarnation, *newest));
             }

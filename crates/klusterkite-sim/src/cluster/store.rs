@@ -1,6 +1,6 @@
 //! What the manager has written down: it outlives every crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klusterkite_core::configuration::ConfigurationState;
 use klusterkite_core::plan::migration::{Course, Ended};
@@ -19,6 +19,8 @@ pub(super) struct Store {
     pub(super) configurations: BTreeMap<ConfigurationId, ConfigurationRow>,
     pub(super) nodes: BTreeMap<NodeId, NodeRow>,
     pub(super) orders: BTreeMap<OrderId, OrderRow>,
+    /// The same orders by their nodes.
+    orders_by_node: BTreeMap<NodeId, BTreeSet<OrderId>>,
     pub(super) requests: BTreeMap<NodeId, RequestRow>,
     pub(super) gates: BTreeMap<TemplateCode, GateRow>,
     pub(super) migration: Option<MigrationRow>,
@@ -160,9 +162,17 @@ impl Store {
             .filter(|order| order.state == OrderState::Open)
     }
 
+    /// Returns the orders of a node, oldest first.
+    pub(super) fn orders_of(&self, id: &NodeId) -> impl Iterator<Item = &OrderRow> {
+        let orders = self.orders_by_node.get(id).into_iter().flatten();
+        orders.filter_map(|id| self.orders.get(id))
+    }
+
     /// Returns the open stop order of a node.
     pub(super) fn stop_of(&self, id: &NodeId) -> Option<(&OrderRow, StopReason, Option<&Target>)> {
-        let mut open = self.open_orders().filter(|order| order.node == *id);
+        let mut open = self
+            .orders_of(id)
+            .filter(|order| order.state == OrderState::Open);
         open.find_map(|order| match &order.kind {
             OrderKind::Stop { reason, target } => Some((order, *reason, target.as_ref())),
             OrderKind::Prefetch(_) => None,
@@ -178,6 +188,8 @@ impl Store {
     pub(super) fn order_put(&mut self, id: &NodeId, kind: OrderKind, now: Timestamp) -> OrderId {
         self.last_order += 1;
         let order_id = OrderId(self.last_order);
+        let of_node = self.orders_by_node.entry(id.clone()).or_default();
+        of_node.insert(order_id);
         let run = self.nodes.get(id).and_then(|node| node.run.as_ref());
         self.orders.insert(
             order_id,
@@ -200,18 +212,24 @@ impl Store {
         };
         if done && matches!(order.kind, OrderKind::Prefetch(_)) {
             order.state = OrderState::Done;
-        } else {
-            self.orders.remove(&id);
+        } else if let Some(order) = self.orders.remove(&id)
+            && let Some(of_node) = self.orders_by_node.get_mut(&order.node)
+        {
+            of_node.remove(&id);
         }
     }
 
     /// Forgets what was done by runs that have ended.
     pub(super) fn orders_tidy(&mut self) {
-        let nodes = &self.nodes;
-        self.orders.retain(|_, order| {
+        let (nodes, by_node) = (&self.nodes, &mut self.orders_by_node);
+        self.orders.retain(|id, order| {
             let run = nodes.get(&order.node).and_then(|node| node.run.as_ref());
-            order.state == OrderState::Open
-                || run.is_some_and(|run| run.incarnation == order.incarnation)
+            let is_kept = order.state == OrderState::Open
+                || run.is_some_and(|run| run.incarnation == order.incarnation);
+            if !is_kept && let Some(of_node) = by_node.get_mut(&order.node) {
+                of_node.remove(id);
+            }
+            is_kept
         });
     }
 
@@ -224,11 +242,9 @@ impl Store {
     /// Returns a node as the planner sees it.
     pub(super) fn node(&self, id: &NodeId, row: &NodeRow, unconfirmed: bool) -> Option<Node> {
         let run = row.run.as_ref()?;
-        let mut prefetched = self.orders.values().filter_map(|order| match &order.kind {
+        let prefetched = self.orders_of(id).filter_map(|order| match &order.kind {
             OrderKind::Prefetch(target)
-                if order.node == *id
-                    && order.incarnation == run.incarnation
-                    && order.state == OrderState::Done =>
+                if order.incarnation == run.incarnation && order.state == OrderState::Done =>
             {
                 Some(target.clone())
             }
@@ -256,7 +272,7 @@ impl Store {
             status_since: run.status_since,
             started: run.started,
             cordoned: row.cordoned,
-            prefetched: prefetched.next_back(),
+            prefetched: prefetched.last(),
             stop,
         })
     }

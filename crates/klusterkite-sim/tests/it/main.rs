@@ -5,4 +5,6 @@ mod histories;
 #[cfg(test)]
 mod mutations;
 #[cfg(test)]
+mod rolling;
+#[cfg(test)]
 mod scenarios;
