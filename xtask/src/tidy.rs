@@ -78,13 +78,17 @@ pub(crate) fn tidy() -> Result<ExitCode> {
         source_file(&shown, &text, &mut findings);
         sources.push(text);
     }
-    let path = root().join("docs/hazards.md");
-    let document =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    findings.extend(hazards::findings(
-        &document,
-        sources.iter().map(String::as_str),
-    ));
+    let scenarios = scenarios()?;
+    for name in ["docs/hazards.md", "docs/original-faults.md"] {
+        let path = root().join(name);
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        findings.extend(hazards::findings(
+            (name, &text),
+            sources.iter().map(String::as_str),
+            scenarios.iter().map(String::as_str),
+        ));
+    }
     manifests(&mut findings)?;
     ensure!(
         findings.is_empty(),
@@ -94,6 +98,19 @@ pub(crate) fn tidy() -> Result<ExitCode> {
     );
     println!("tidy: nothing found");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Names the scenarios of the simulated cluster.
+fn scenarios() -> Result<Vec<String>> {
+    let folder = root().join("crates/klusterkite-sim/scenarios");
+    let entries =
+        fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry?.path();
+        let stem = path.file_stem().unwrap_or_default();
+        Ok(stem.to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
 }
 
 /// Compares the dependencies among our crates with the table in `ARCHITECTURE.md`.

@@ -1,15 +1,18 @@
-//! `docs/hazards.md` names tests; a test that is renamed or deleted must not leave its name behind.
+//! Documents name tests; a test that is renamed or deleted must not leave its name behind.
 
 use std::collections::BTreeSet;
 
-/// Returns what is wrong with the document, given the text of all sources.
+/// Returns what is wrong with a document (its name and text), given the text of all sources and the names of
+/// scenarios, which are tests too.
 ///
 /// Each row of a table ends with a cell that names at least one test in backticks.
 pub(super) fn findings<'a>(
-    document: &str,
+    (name_of_document, document): (&str, &str),
     sources: impl IntoIterator<Item = &'a str>,
+    scenarios: impl IntoIterator<Item = &'a str>,
 ) -> Vec<String> {
-    let tests: BTreeSet<&str> = sources.into_iter().flat_map(tests).collect();
+    let mut tests: BTreeSet<&str> = sources.into_iter().flat_map(tests).collect();
+    tests.extend(scenarios);
     let mut findings = Vec::new();
     let mut rows = 0;
     for (index, line) in document.lines().enumerate() {
@@ -19,17 +22,17 @@ pub(super) fn findings<'a>(
         rows += 1;
         let named: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
         if named.is_empty() {
-            findings.push(format!("docs/hazards.md:{}: names no test", index + 1));
+            findings.push(format!("{name_of_document}:{}: names no test", index + 1));
         }
         for name in named.iter().filter(|name| !tests.contains(*name)) {
             findings.push(format!(
-                "docs/hazards.md:{}: there is no test `{name}`",
+                "{name_of_document}:{}: there is no test `{name}`",
                 index + 1
             ));
         }
     }
     if rows == 0 {
-        findings.push("docs/hazards.md has no table of hazards".to_owned());
+        findings.push(format!("{name_of_document} has no table"));
     }
     findings
 }
@@ -70,19 +73,24 @@ mod tests {
             "#[tokio::test]\n#[expect(x)]\nasync fn two() {}\n",
         ];
         let document = "# Hazards\n| hazard | tests |\n|---|---|\n| a `b` | `one`, `two` |\n";
-        assert_eq!(findings(document, sources), [""; 0]);
+        let document_of = |text: &str| findings(("a.md", text), sources, ["b01-a"]);
+        assert_eq!(document_of(document), [""; 0]);
+        assert_eq!(
+            document_of("| hazard | tests |\n|---|---|\n| a | `b01-a` |\n"),
+            [""; 0]
+        );
         for (row, expected) in [
             ("| a | `helper` |", "there is no test `helper`"),
             ("| a | `one` `three` |", "there is no test `three`"),
             ("| a `one` | none |", "names no test"),
         ] {
-            let found = findings(&format!("{document}{row}"), sources);
+            let found = document_of(&format!("{document}{row}"));
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(
                 found[0].contains(expected) && found[0].contains(":5:"),
                 "{found:?}"
             );
         }
-        assert_eq!(findings("nothing", sources).len(), 1);
+        assert_eq!(document_of("nothing").len(), 1);
     }
 }
