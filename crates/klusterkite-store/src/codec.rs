@@ -1,5 +1,7 @@
 //! Rows to values and back; no engine is known here.
 
+use std::borrow::Cow;
+
 pub(crate) mod read;
 pub(crate) mod write;
 
@@ -15,7 +17,7 @@ pub(crate) enum Value {
 /// A statement with what it binds.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Statement {
-    pub(crate) sql: &'static str,
+    pub(crate) sql: Cow<'static, str>,
     pub(crate) values: Vec<Value>,
 }
 

@@ -1,10 +1,11 @@
 //! The engine: connections, statements, errors of SQLite.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow, SqliteSynchronous};
-use sqlx::{Connection as _, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
 
 use crate::codec::read::Record;
 use crate::codec::{Statement, Value};
@@ -95,7 +96,7 @@ pub(crate) async fn upgrade(connection: &mut SqliteConnection, path: &Path) -> R
     execute(
         &mut transaction,
         Statement {
-            sql: sql::SCHEMA_SET,
+            sql: sql::SCHEMA_SET.into(),
             values,
         },
         path,
@@ -110,7 +111,11 @@ pub(crate) async fn execute(
     statement: Statement,
     path: &Path,
 ) -> Result<(), Error> {
-    let mut query = sqlx::query(statement.sql);
+    // Every text is made in `sql`; values are bound.
+    let mut query = match statement.sql {
+        Cow::Borrowed(sql) => sqlx::query(sql),
+        Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
+    };
     for value in statement.values {
         query = bind(query, value);
     }

@@ -81,7 +81,7 @@ impl Store {
         execute(
             &mut transaction,
             Statement {
-                sql: sql::SCHEMA_SET,
+                sql: sql::SCHEMA_SET.into(),
                 values,
             },
             &draft,
@@ -175,10 +175,7 @@ impl Store {
     ///
     /// When this returns, they survive the end of the process and of the power.
     pub async fn commit(&self, epoch: LeaderEpoch, changes: &[Change]) -> Result<(), Error> {
-        let mut statements = Vec::with_capacity(changes.len());
-        for change in changes {
-            statements.extend(write::change(change)?);
-        }
+        let statements = write::changes(changes)?;
         let path = &self.path;
         let failed = |source| sorted(source, "write", path);
         let mut writer = self.writer.lock().await;

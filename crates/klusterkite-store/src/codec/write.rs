@@ -1,7 +1,9 @@
 //! Changes as statements.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use klusterkite_wire::NodeId;
 use serde::Serialize;
 
 use super::{CONFIGURATION_COUNTER, ORDER_COUNTER, Statement, Value};
@@ -11,26 +13,83 @@ use crate::rows::{
 };
 use crate::{Change, Error, Seed, sql};
 
-/// Returns the statements that carry out a change, in order.
-pub(crate) fn change(change: &Change) -> Result<Vec<Statement>, Error> {
-    Ok(match change {
-        Change::ConfigurationPut(row) => configuration(row)?,
-        Change::ConfigurationDelete(id) => one(sql::CONFIGURATION_DELETE, vec![number(id.0)]),
-        Change::NodePut(row) => one(sql::NODE_PUT, node(row)?),
-        Change::NodeDelete(id) => one(sql::NODE_DELETE, vec![text(id)]),
-        Change::OrderPut(row) => order(row)?,
-        Change::RequestPut(row) => one(sql::REQUEST_PUT, request(row)?),
-        Change::RequestDelete(id) => one(sql::REQUEST_DELETE, vec![text(id)]),
-        Change::GatePut(row) => one(sql::GATE_PUT, gate(row)?),
-        Change::GateDelete(template) => one(sql::GATE_DELETE, vec![text(template)]),
-        Change::MigrationPut(row) => one(sql::MIGRATION_PUT, migration(row)?),
-        Change::MigrationLogAppend(row) => one(sql::LOG_APPEND, log(row)?),
-        Change::EventAppend(row) => one(sql::EVENT_APPEND, event(row)?),
-        Change::EventsForget(id) => one(sql::EVENTS_FORGET, vec![number(*id)]),
-        Change::TokenPut(row) => one(sql::TOKEN_PUT, token(row)?),
-        Change::TokenDelete(hash) => one(sql::TOKEN_DELETE, vec![text(hash)]),
-        Change::TokensExpire(before) => one(sql::TOKENS_EXPIRE, vec![time(*before)?]),
-    })
+/// Most rows of one statement: so many cost little more than one, and with more the engine takes longer to find its
+/// place for each value.
+const ROWS_MAX: usize = 16;
+
+/// Returns the statements that carry out changes, with the effect that they have one after another.
+pub(crate) fn changes(changes: &[Change]) -> Result<Vec<Statement>, Error> {
+    let mut statements = Vec::new();
+    let mut puts = Puts::default();
+    for change in changes {
+        let alone = match change {
+            Change::NodePut(row) => {
+                puts.nodes.insert(&row.id, node(row)?);
+                continue;
+            }
+            Change::TokenPut(row) => {
+                puts.tokens.insert(&row.hash, token(row)?);
+                continue;
+            }
+            Change::EventAppend(row) => {
+                puts.events.push(event(row)?);
+                continue;
+            }
+            Change::ConfigurationPut(row) => configuration(row)?,
+            Change::ConfigurationDelete(id) => one(sql::CONFIGURATION_DELETE, vec![number(id.0)]),
+            Change::NodeDelete(id) => one(sql::NODE_DELETE, vec![text(id)]),
+            Change::OrderPut(row) => order(row)?,
+            Change::RequestPut(row) => one(sql::REQUEST_PUT, request(row)?),
+            Change::RequestDelete(id) => one(sql::REQUEST_DELETE, vec![text(id)]),
+            Change::GatePut(row) => one(sql::GATE_PUT, gate(row)?),
+            Change::GateDelete(template) => one(sql::GATE_DELETE, vec![text(template)]),
+            Change::MigrationPut(row) => one(sql::MIGRATION_PUT, migration(row)?),
+            Change::MigrationLogAppend(row) => one(sql::LOG_APPEND, log(row)?),
+            Change::EventsForget(id) => one(sql::EVENTS_FORGET, vec![number(*id)]),
+            Change::TokenDelete(hash) => one(sql::TOKEN_DELETE, vec![text(hash)]),
+            Change::TokensExpire(before) => one(sql::TOKENS_EXPIRE, vec![time(*before)?]),
+        };
+        puts.carry_out(&mut statements);
+        statements.extend(alone);
+    }
+    puts.carry_out(&mut statements);
+    Ok(statements)
+}
+
+/// Rows that thousands of nodes change in a moment. They are of tables that have nothing to do with each other, and of
+/// one key only the last counts: so they need not be put one by one.
+#[derive(Default)]
+struct Puts<'a> {
+    nodes: BTreeMap<&'a NodeId, Vec<Value>>,
+    tokens: BTreeMap<&'a str, Vec<Value>>,
+    events: Vec<Vec<Value>>,
+}
+
+impl Puts<'_> {
+    fn carry_out(&mut self, statements: &mut Vec<Statement>) {
+        let nodes = std::mem::take(&mut self.nodes).into_values().collect();
+        let tokens = std::mem::take(&mut self.tokens).into_values().collect();
+        let events = std::mem::take(&mut self.events);
+        for (put, rows) in [
+            (&sql::NODE_PUT, nodes),
+            (&sql::TOKEN_PUT, tokens),
+            (&sql::EVENT_APPEND, events),
+        ] {
+            put_rows(put, rows, statements);
+        }
+    }
+}
+
+/// Puts rows in statements of a few different lengths, powers of two: the engine keeps what it has prepared.
+fn put_rows(put: &sql::Put, mut rows: Vec<Vec<Value>>, statements: &mut Vec<Statement>) {
+    while !rows.is_empty() {
+        let most = rows.len().min(ROWS_MAX);
+        let count = 1 << most.ilog2();
+        statements.push(Statement {
+            sql: put.rows(count).into(),
+            values: rows.drain(..count).flatten().collect(),
+        });
+    }
 }
 
 /// Returns the statements that fill an empty database.
@@ -65,7 +124,7 @@ fn configuration(row: &ConfigurationRow) -> Result<Vec<Statement>, Error> {
     ];
     Ok(vec![
         Statement {
-            sql: sql::CONFIGURATION_PUT,
+            sql: sql::CONFIGURATION_PUT.into(),
             values,
         },
         counter(CONFIGURATION_COUNTER, row.id.0),
@@ -105,11 +164,11 @@ fn order(row: &OrderRow) -> Result<Vec<Statement>, Error> {
     let forget = vec![text(&row.node_id), text(kind), number(row.id.0)];
     Ok(vec![
         Statement {
-            sql: sql::ORDER_PUT,
+            sql: sql::ORDER_PUT.into(),
             values,
         },
         Statement {
-            sql: sql::ORDERS_FORGET,
+            sql: sql::ORDERS_FORGET.into(),
             values: forget,
         },
         counter(ORDER_COUNTER, row.id.0),
@@ -200,7 +259,7 @@ fn user(row: &UserRow) -> Statement {
         json(&row.roles),
     ];
     Statement {
-        sql: sql::USER_ADD,
+        sql: sql::USER_ADD.into(),
         values,
     }
 }
@@ -208,7 +267,7 @@ fn user(row: &UserRow) -> Statement {
 fn role(row: &RoleRow) -> Statement {
     let values = vec![text(&row.name), json(&row.allowed), json(&row.denied)];
     Statement {
-        sql: sql::ROLE_ADD,
+        sql: sql::ROLE_ADD.into(),
         values,
     }
 }
@@ -220,7 +279,7 @@ fn client(row: &ClientRow) -> Statement {
         json(&row.container_types),
     ];
     Statement {
-        sql: sql::CLIENT_ADD,
+        sql: sql::CLIENT_ADD.into(),
         values,
     }
 }
@@ -237,13 +296,16 @@ fn token(row: &TokenRow) -> Result<Vec<Value>, Error> {
 
 fn counter(name: &str, value: i64) -> Statement {
     Statement {
-        sql: sql::COUNTER_RAISE,
+        sql: sql::COUNTER_RAISE.into(),
         values: vec![text(name), number(value)],
     }
 }
 
 fn one(sql: &'static str, values: Vec<Value>) -> Vec<Statement> {
-    vec![Statement { sql, values }]
+    vec![Statement {
+        sql: sql.into(),
+        values,
+    }]
 }
 
 fn text(value: impl Display) -> Value {

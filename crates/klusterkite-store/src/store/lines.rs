@@ -42,7 +42,15 @@ impl Store {
         for (id, row) in (last + 1..).zip(rows) {
             let values = write::line(id, row)?;
             let sql = sql::LINE_APPEND;
-            execute(&mut transaction, Statement { sql, values }, path).await?;
+            execute(
+                &mut transaction,
+                Statement {
+                    sql: sql.into(),
+                    values,
+                },
+                path,
+            )
+            .await?;
         }
         let kept = [
             (
@@ -58,7 +66,15 @@ impl Store {
             (sql::LINES_FORGET, vec![Value::Number(LINES_MAX.into())]),
         ];
         for (sql, values) in kept {
-            execute(&mut transaction, Statement { sql, values }, path).await?;
+            execute(
+                &mut transaction,
+                Statement {
+                    sql: sql.into(),
+                    values,
+                },
+                path,
+            )
+            .await?;
         }
         transaction.commit().await.map_err(failed)
     }
