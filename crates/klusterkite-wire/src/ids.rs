@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -36,8 +37,9 @@ macro_rules! text_id {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-        // Valid by `FromStr`, the only door.
-        pub struct $name(String);
+        #[cfg_attr(feature = "openapi", schema(value_type = String))]
+        // Valid by `FromStr`, the only door. Shared: a manager holds the same few names for thousands of nodes.
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Returns the text of the id.
@@ -51,7 +53,7 @@ macro_rules! text_id {
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 if $check(text) {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(text.into()))
                 } else {
                     Err(ParseIdError::new($kind, text, $expected))
                 }
@@ -122,7 +124,7 @@ impl NodeId {
             }
             push_hex(&mut text, *byte);
         }
-        Self(text)
+        Self(text.into())
     }
 }
 
