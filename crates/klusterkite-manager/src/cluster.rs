@@ -4,6 +4,7 @@ mod turn;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
 use klusterkite_core::time::Timestamp;
@@ -26,6 +27,9 @@ use turn::Turn;
 /// How many events a slow reader of the stream may be behind before it has to page the history.
 const EVENTS_BEHIND_MAX: usize = 1024;
 
+/// Heartbeats per second over all nodes that decide how long a lease is at least.
+const HEARTBEATS_PER_LEASE_SECOND: usize = 1000;
+
 /// A cheap handle to the cluster's state and everything that acts on it.
 #[derive(Clone)]
 pub struct Cluster(Arc<Inner>);
@@ -42,6 +46,8 @@ struct Inner {
     events: broadcast::Sender<EventRow>,
     lines: watch::Sender<u64>,
     members: watch::Sender<Arc<Members>>,
+    /// Life of a lease, in seconds.
+    lease_seconds: AtomicU32,
     feed: Feed,
 }
 
@@ -63,6 +69,7 @@ impl Cluster {
             events: broadcast::channel(EVENTS_BEHIND_MAX).0,
             lines: watch::channel(0).0,
             members: watch::channel(Arc::default()).0,
+            lease_seconds: AtomicU32::new(lease_seconds(&config, 0)),
             feed: Feed::new(
                 config.feed_credential_file.clone(),
                 config.trust.clone(),
@@ -167,9 +174,29 @@ impl Cluster {
         self.0.nudge.notify_one();
     }
 
-    /// Changes what only the leader knows.
+    /// Changes what only the leader knows and plans look at.
     pub async fn remember<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        self.note(|state| {
+            state.changed();
+            change(state)
+        })
+        .await
+    }
+
+    /// Changes what only the leader knows and no plan looks at.
+    pub(crate) async fn note<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut *self.0.state.write().await)
+    }
+
+    /// Returns the life of a lease, in seconds.
+    pub(crate) fn lease_seconds(&self) -> u32 {
+        self.0.lease_seconds.load(Ordering::Relaxed)
+    }
+
+    /// Says how many links there are: with many of them leases live longer.
+    pub(crate) fn links_counted(&self, links: usize) {
+        let seconds = lease_seconds(&self.0.config, links);
+        self.0.lease_seconds.store(seconds, Ordering::Relaxed);
     }
 
     /// Wakes the loop.
@@ -201,6 +228,12 @@ impl Cluster {
     pub(crate) fn members_publish(&self, members: Members) {
         self.0.members.send_replace(Arc::new(members));
     }
+}
+
+/// Returns the life of a lease: at most a thousand renewals per second over all nodes.
+fn lease_seconds(config: &Config, links: usize) -> u32 {
+    let minimum = config.lease_minimum.as_secs() as u32;
+    minimum.max((links / HEARTBEATS_PER_LEASE_SECOND) as u32)
 }
 
 fn ends() -> Fault {

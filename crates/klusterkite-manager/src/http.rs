@@ -36,8 +36,11 @@ use crate::auth::Grants;
 use crate::cluster::Cluster;
 use crate::http::guard::{Guard, guard};
 
-/// Requests that are answered at a time; more wait a little and are then told to come back.
+/// Requests of launchers and nodes that are answered at a time; more wait a little and are then told to come back.
 const REQUESTS_MAX: usize = 512;
+
+/// Requests of operators that are answered at a time: they have places of their own, however many launchers ask.
+const OPERATORS_MAX: usize = 128;
 
 /// Blocking queries that wait at a time: every node of a large cluster has a link instead.
 const WAITS_MAX: usize = 1024;
@@ -51,6 +54,7 @@ struct Api {
     cluster: Cluster,
     grants: Arc<Grants>,
     requests: Arc<Semaphore>,
+    operators: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -69,6 +73,7 @@ pub fn router(cluster: Cluster) -> Router {
         cluster,
         grants: Arc::default(),
         requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        operators: Arc::new(Semaphore::new(OPERATORS_MAX)),
         waits: Arc::new(Semaphore::new(WAITS_MAX)),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
     };

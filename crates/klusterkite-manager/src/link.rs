@@ -13,10 +13,12 @@ use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::fault::Fault;
+use crate::lease::Lease;
 use crate::state::Session;
 
-/// Read buffer of a socket: the default of 128 KiB costs a gigabyte at 10,000 nodes.
-const READ_BUFFER_BYTES: usize = 4096;
+/// Read buffer of a socket: a heartbeat fits several times. The default of 128 KiB costs a gigabyte at 10,000 nodes, and
+/// what is larger is collected piece by piece.
+const READ_BUFFER_BYTES: usize = 256;
 
 /// Messages that wait for a slow node; a node that does not read so many is disconnected.
 const QUEUE_MAX: usize = 64;
@@ -46,6 +48,12 @@ pub fn upgrade(cluster: Cluster, id: NodeId, upgrade: WebSocketUpgrade) -> Respo
         })
 }
 
+/// The run of a node that introduced itself.
+struct Speaker {
+    incarnation: Incarnation,
+    lease: Lease,
+}
+
 struct Link {
     cluster: Cluster,
     id: NodeId,
@@ -65,8 +73,9 @@ impl Link {
             sender,
         };
         match self.cluster.node_hello(&self.id, *hello, session).await {
-            Ok(messages) => {
-                let ended = self.serve(incarnation, &watch, messages, queue).await;
+            Ok((lease, first)) => {
+                let speaker = Speaker { incarnation, lease };
+                let ended = self.serve(&speaker, &watch, first, queue).await;
                 self.cluster.node_disconnected(&self.id, incarnation).await;
                 ended
             }
@@ -89,10 +98,10 @@ impl Link {
 
     async fn serve(
         &mut self,
-        incarnation: Incarnation,
+        speaker: &Speaker,
         watch: &[String],
         first: Vec<ManagerMessage>,
-        mut queue: mpsc::Receiver<ManagerMessage>,
+        mut queue: mpsc::Receiver<Box<ManagerMessage>>,
     ) -> Result<(), String> {
         for message in first {
             self.send(&message).await?;
@@ -102,12 +111,12 @@ impl Link {
         loop {
             tokio::select! {
                 message = self.receive() => match message? {
-                    Some(message) => self.take(incarnation, message).await?,
+                    Some(message) => self.take(speaker, message).await?,
                     None => return Ok(()),
                 },
                 message = queue.recv() => match message {
                     Some(message) => {
-                        let fenced = message == ManagerMessage::Fenced;
+                        let fenced = *message == ManagerMessage::Fenced;
                         self.send(&message).await?;
                         if fenced {
                             return Ok(());
@@ -125,25 +134,22 @@ impl Link {
         }
     }
 
-    async fn take(&mut self, incarnation: Incarnation, message: NodeMessage) -> Result<(), String> {
-        let id = self.id.clone();
+    async fn take(&mut self, speaker: &Speaker, message: NodeMessage) -> Result<(), String> {
+        let (cluster, id, incarnation) = (&self.cluster, &self.id, speaker.incarnation);
         let taken = match message {
             NodeMessage::Heartbeat { seq } => {
-                let Some(lease_seconds) = self.cluster.node_heartbeat(&id, incarnation).await
-                else {
-                    return Err("the node has to introduce itself again".to_owned());
-                };
+                let lease_seconds = cluster.node_heartbeat(&speaker.lease);
                 return self
                     .send(&ManagerMessage::Lease { lease_seconds, seq })
                     .await;
             }
-            NodeMessage::Status(report) => self.cluster.node_report(&id, incarnation, report).await,
+            NodeMessage::Status(report) => cluster.node_report(id, incarnation, report).await,
             NodeMessage::Ack {
                 order_id,
                 state,
                 reason,
-            } => self.cluster.node_ack(&id, order_id, state, reason).await,
-            NodeMessage::Bye { reason } => self.cluster.node_bye(&id, incarnation, &reason).await,
+            } => cluster.node_ack(id, order_id, state, reason).await,
+            NodeMessage::Bye { reason } => cluster.node_bye(id, incarnation, &reason).await,
             NodeMessage::Hello(_) => return self.refuse("a second hello on one link").await,
         };
         taken.map_err(|fault| fault.to_string())

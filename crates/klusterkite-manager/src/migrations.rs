@@ -172,8 +172,14 @@ impl Cluster {
     /// Takes the next step of reading and moving, if there is one.
     pub(crate) async fn migration_step(&self) -> Result<(), Fault> {
         let now = self.now();
-        let task = self.remember(|state| next_task(state, now)).await;
-        match task {
+        let next = |state: &mut State| {
+            let task = next_task(state, now);
+            if !matches!(task, Task::Nothing) {
+                state.changed();
+            }
+            task
+        };
+        match self.note(next).await {
             Task::Nothing => Ok(()),
             Task::Read(releases) => {
                 let cluster = self.clone();
@@ -239,10 +245,10 @@ fn next_task(state: &mut State, now: Timestamp) -> Task {
         return Task::Nothing;
     }
     let due = state.volatile.recheck_at.is_some_and(|at| at <= now);
-    let releases = releases_to_read(state);
     let is_unread = |release: &Release| !state.volatile.readings.contains_key(&release.id);
     let is_held = state.volatile.recheck_at.is_some() && !due;
-    if state.volatile.recheck || due || (!is_held && releases.iter().any(is_unread)) {
+    if state.volatile.recheck || due || (!is_held && releases_to_read(state).any(is_unread)) {
+        let releases = releases_to_read(state).cloned().collect();
         state.volatile.recheck = false;
         state.volatile.recheck_at = None;
         state.volatile.busy = Some(Busy {
@@ -267,15 +273,13 @@ fn next_task(state: &mut State, now: Timestamp) -> Task {
     task
 }
 
-fn releases_to_read(state: &State) -> Vec<Release> {
-    let ids: Vec<ConfigurationId> = match &state.migration {
-        Some(migration) => vec![migration.from, migration.to],
-        None => state.active_id().into_iter().collect(),
+fn releases_to_read(state: &State) -> impl Iterator<Item = &Release> {
+    let (first, second) = match &state.migration {
+        Some(migration) => (Some(migration.from), Some(migration.to)),
+        None => (state.active_id(), None),
     };
-    ids.iter()
-        .filter_map(|id| state.releases.get(id))
-        .cloned()
-        .collect()
+    let ids = first.into_iter().chain(second);
+    ids.filter_map(|id| state.releases.get(&id))
 }
 
 /// Takes the next move that an operator asked for.

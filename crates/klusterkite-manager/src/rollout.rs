@@ -21,14 +21,19 @@ use klusterkite_wire::{OrderId, chain};
 
 use crate::cluster::Cluster;
 use crate::fault::Fault;
+use crate::lease::Lease;
 use crate::nodes::order_message;
 use crate::progress;
 use crate::state::State;
 use acts::{PREFETCH_RETRY, write};
 use facts::{Facts, holds, paused};
 
-/// The loop runs at least this often: leases and stability are noticed no later.
+/// The loop runs at least this often: stability is noticed no later.
 const TICK: Duration = Duration::from_millis(250);
+
+/// The loop rests so many times as long as it worked, a tick at most: what it decides on is held meanwhile, and
+/// ten thousand nodes that come at once are one change to plan with, not as many.
+const REST_TIMES: u32 = 9;
 
 impl Cluster {
     /// Runs the loop until the store says that another manager leads, or fails for good.
@@ -55,8 +60,7 @@ impl Cluster {
                     said.clear();
                 }
             }
-            // Whatever wakes it, it rests as long as it worked: requests get their half of the state's time.
-            tokio::time::sleep(started.elapsed().min(TICK)).await;
+            tokio::time::sleep((started.elapsed() * REST_TIMES).min(TICK)).await;
             // Either wakes it; a nudge that came meanwhile is not lost.
             let _ = tokio::time::timeout(TICK, self.nudged()).await;
         }
@@ -73,7 +77,7 @@ impl Cluster {
                 match &node.run {
                     // What it has left of its time is not stored: it gets all of it again.
                     Some(run) if run.status == NodeStatus::Assigned => {
-                        volatile.leases.insert(node.id.clone(), now);
+                        volatile.leases.insert(node.id.clone(), Lease::until(now));
                     }
                     Some(_) => {
                         volatile.unconfirmed.insert(node.id.clone());
@@ -91,22 +95,32 @@ impl Cluster {
 
     async fn tick(&self) -> Result<(), Fault> {
         self.leases_end().await?;
+        self.orders_end().await?;
         self.sweep().await?;
         let (now, mass_failure_part) = (self.now(), self.config().mass_failure_part);
-        self.remember(|state| {
-            let held = paused(state).is_some() || !holds(state, now, mass_failure_part).is_empty();
-            progress::count(state, now, held);
-        })
-        .await;
-        let (plan, orders) = self.plan_and_write().await?;
-        // Clients hear that a node leaves before the node does.
-        self.publish(plan).await;
-        self.send_orders(&orders).await;
+        let is_settled = self
+            .note(|state| {
+                self.links_counted(state.volatile.sessions.len());
+                if state.volatile.settled == Some(state.revision) {
+                    return true;
+                }
+                let held =
+                    paused(state).is_some() || !holds(state, now, mass_failure_part).is_empty();
+                progress::count(state, now, held);
+                false
+            })
+            .await;
+        if !is_settled {
+            let (plan, orders) = self.plan_and_write().await?;
+            // Clients hear that a node leaves before the node does.
+            self.publish(plan).await;
+            self.send_orders(&orders).await;
+        }
         self.migration_step().await
     }
 
     /// Plans on the state and commits what the plan does; the orders are to be sent.
-    async fn plan_and_write(&self) -> Result<(Option<RolloutPlan>, Vec<OrderId>), Fault> {
+    async fn plan_and_write(&self) -> Result<(Option<Planned>, Vec<OrderId>), Fault> {
         let mass_failure_part = self.config().mass_failure_part;
         self.transact(|draft| {
             let Some(active) = draft.state.active() else {
@@ -128,7 +142,8 @@ impl Cluster {
                 .iter()
                 .filter_map(|act| write(draft, act))
                 .collect();
-            Ok((Some(plan), orders))
+            let revision = draft.state.revision;
+            Ok((Some(Planned { revision, plan }), orders))
         })
         .await
     }
@@ -139,7 +154,7 @@ impl Cluster {
             return;
         }
         let epoch = self.epoch();
-        self.remember(|state| {
+        self.note(|state| {
             for id in orders {
                 let Some(order) = state.orders.get(*id) else {
                     continue;
@@ -150,6 +165,7 @@ impl Cluster {
                 };
                 let session = state.volatile.sessions.get(&node);
                 let session = session.filter(|session| session.incarnation == incarnation);
+                let message = Box::new(message);
                 if session.is_some_and(|session| session.sender.try_send(message).is_err()) {
                     // It does not read: without its session the link ends, and it hears the order when it is back.
                     state.volatile.sessions.remove(&node);
@@ -160,14 +176,15 @@ impl Cluster {
     }
 
     /// Keeps what the plan said for those who ask, and tells the members.
-    async fn publish(&self, plan: Option<RolloutPlan>) {
+    async fn publish(&self, planned: Option<Planned>) {
         let now = self.now();
         let members = self
-            .remember(|state| {
-                if let Some(plan) = plan {
+            .note(|state| {
+                if let Some(Planned { revision, plan }) = planned {
                     for template in progress::stable(state, &plan.acts) {
                         state.volatile.progress.remove(&template);
                     }
+                    state.volatile.settled = is_settled(state, &plan).then_some(revision);
                     let mut waiting_on = plan.waiting;
                     waiting_on.extend(prefetch_failures(state, now));
                     state.volatile.waiting_on = waiting_on;
@@ -187,6 +204,30 @@ impl Cluster {
             self.members_publish(Members { version, members });
         }
     }
+}
+
+/// A plan, and of which state.
+struct Planned {
+    revision: u64,
+    plan: RolloutPlan,
+}
+
+/// Tells whether the next plan on the same state is the same at whatever time: nobody is replaced, waited for or held.
+fn is_settled(state: &State, plan: &RolloutPlan) -> bool {
+    let RolloutPlan {
+        acts,
+        surge,
+        obsolete,
+        waiting,
+    } = plan;
+    let nothing_planned =
+        acts.is_empty() && surge.is_empty() && obsolete.is_empty() && waiting.is_empty();
+    nothing_planned
+        && state.migration.is_none()
+        && state.requests.is_empty()
+        && state.orders.open().next().is_none()
+        && state.volatile.progress.is_empty()
+        && state.volatile.prefetch_failures.is_empty()
 }
 
 /// Says which nodes could not fetch what they become.

@@ -1,6 +1,7 @@
 //! From settings to a serving manager, and its end.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use klusterkite_hocon::Document;
 use klusterkite_tls::Identity;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,6 +28,10 @@ const SETTINGS_BYTES_MAX: u64 = 4 << 20;
 
 /// How long requests are told that there is no database before it is looked for again.
 const OPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Connections that the system takes before the manager does, as far as `net.core.somaxconn` allows: one more is not
+/// answered at all and tries again after a second.
+const BACKLOG: u32 = 8192;
 
 const USAGE: &str = "\
 klusterkite-manager (no arguments): a process of a node, started by its service host
@@ -78,7 +83,7 @@ fn prepare() -> Result<(Runtime, Config, Listening)> {
         .context("cannot start the runtime")?;
     let address = config.listen;
     let listener = runtime
-        .block_on(TcpListener::bind(address))
+        .block_on(async { listen(address) })
         .with_context(|| {
             format!(
                 "cannot listen on `{address}`; end the program that is there, or change \
@@ -87,6 +92,18 @@ fn prepare() -> Result<(Runtime, Config, Listening)> {
         })?;
     let listening = Listening { listener, identity };
     Ok((runtime, config, listening))
+}
+
+/// Listens with room for everybody who comes while the manager is busy.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As the usual listener does: the manager before this one may have left connections that are about to end.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Takes as many file descriptors as the system allows: each node has a link, and the usual 1,024 end soon.

@@ -19,11 +19,14 @@ use klusterkite_wire::{
 };
 use tokio::sync::mpsc;
 
+use crate::lease::Lease;
 use crate::orders::Orders;
 
 /// State of the cluster.
 #[derive(Default)]
 pub struct State {
+    /// Grows with every change of what a plan looks at.
+    pub revision: u64,
     /// Configurations.
     pub configurations: BTreeMap<ConfigurationId, ConfigurationRow>,
     /// Typed form of the configurations that passed the check.
@@ -76,8 +79,12 @@ pub struct LastIds {
 pub struct Volatile {
     /// Open links.
     pub sessions: BTreeMap<NodeId, Session>,
-    /// Ends of leases; a node without one here has none.
-    pub leases: BTreeMap<NodeId, Timestamp>,
+    /// Leases; a node without one here has none. That of an assigned node says when it reported progress last.
+    pub leases: BTreeMap<NodeId, Lease>,
+    /// When leases are looked at again.
+    pub leases_at: Timestamp,
+    /// Revision of a state in which everything is as it should be: until the next one there is nothing to plan.
+    pub settled: Option<u64>,
     /// Nodes that have not spoken since this manager started, and until when that holds everything.
     pub unconfirmed: BTreeSet<NodeId>,
     /// End of the unconfirmed phase.
@@ -129,8 +136,9 @@ pub struct Volatile {
 pub struct Session {
     /// Incarnation of the node.
     pub incarnation: Incarnation,
-    /// Queue to its socket; full or closed means that the link is broken.
-    pub sender: mpsc::Sender<ManagerMessage>,
+    /// Queue to its socket; full or closed means that the link is broken. Boxed, because it has room for 32 from the
+    /// start.
+    pub sender: mpsc::Sender<Box<ManagerMessage>>,
 }
 
 /// A container that asked and got nothing.
@@ -209,8 +217,16 @@ impl State {
         runs.chain(orders).max().unwrap_or(0)
     }
 
+    /// Notes that a plan may come out differently.
+    pub fn changed(&mut self) {
+        self.revision += 1;
+    }
+
     /// Applies a change that was committed.
     pub fn apply(&mut self, change: Change) -> Result<(), klusterkite_core::Error> {
+        if is_planned_with(&change) {
+            self.changed();
+        }
         match change {
             Change::ConfigurationPut(row) => self.configuration_put(row)?,
             Change::ConfigurationDelete(id) => {
@@ -366,7 +382,7 @@ impl Volatile {
             && let Some(session) = self.sessions.remove(id)
         {
             // A full or closed queue: the socket is as good as gone, and its next words find no session.
-            let _ = session.sender.try_send(ManagerMessage::Fenced);
+            let _ = session.sender.try_send(Box::new(ManagerMessage::Fenced));
         }
     }
 
@@ -434,6 +450,9 @@ impl Decision {
 
     /// Lets the leader remember what follows from what was committed.
     pub(crate) fn remember(self, state: &mut State) {
+        if !self.memories.is_empty() {
+            state.changed();
+        }
         for memory in self.memories {
             memory(&mut state.volatile);
         }
@@ -558,6 +577,19 @@ impl<'a> Draft<'a> {
         self.ids.configuration += 1;
         ConfigurationId(self.ids.configuration)
     }
+}
+
+/// Tells whether plans look at what changes.
+fn is_planned_with(change: &Change) -> bool {
+    !matches!(
+        change,
+        Change::EventAppend(_)
+            | Change::EventsForget(_)
+            | Change::MigrationLogAppend(_)
+            | Change::TokenPut(_)
+            | Change::TokenDelete(_)
+            | Change::TokensExpire(_)
+    )
 }
 
 fn keyed<K: Ord, V>(rows: Vec<V>, key: impl Fn(&V) -> K) -> BTreeMap<K, V> {

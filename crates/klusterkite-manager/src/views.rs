@@ -1,11 +1,14 @@
 //! What the API shows of nodes and templates.
 
+use std::collections::BTreeMap;
+
 use klusterkite_api::nodes::{Node, NodeExplanation, NodeOrder, Template};
+use klusterkite_api::page::Page;
 use klusterkite_core::plan::rollout::{NodeStatus, StopReason};
 use klusterkite_store::rows::{NodeRow, NodeRun};
-use klusterkite_wire::NodeId;
 use klusterkite_wire::start::{CRASH_LOOP_SECONDS, CrashReport};
 use klusterkite_wire::time::rfc3339;
+use klusterkite_wire::{NodeId, TemplateCode};
 use serde::Serialize;
 
 use crate::cluster::Cluster;
@@ -14,17 +17,60 @@ use crate::operations::operations;
 use crate::rollout::shown_status;
 use crate::state::State;
 
+/// Which nodes are listed.
+pub struct NodeQuery {
+    /// Only those of this template.
+    pub template: Option<TemplateCode>,
+    /// Only those in this state.
+    pub status: Option<NodeStatus>,
+    /// Only those behind this place.
+    pub after: Option<(TemplateCode, NodeId)>,
+    /// As many as this.
+    pub limit: usize,
+}
+
 impl Cluster {
-    /// Lists the nodes that count, by template and id.
-    pub async fn node_list(&self) -> Vec<Node> {
+    /// Lists the nodes that count, by template and id. Only those of the page are described.
+    pub async fn node_list(&self, query: &NodeQuery) -> Page<Node> {
         let state = self.read().await;
-        let mut nodes: Vec<_> = state
-            .nodes
-            .values()
-            .filter_map(|row| node(&state, row))
-            .collect();
-        nodes.sort_by(|a, b| (&a.template, &a.node_id).cmp(&(&b.template, &b.node_id)));
-        nodes
+        let is_asked = |row: &&NodeRow| {
+            row.run.as_ref().is_some_and(|run| {
+                let of_template = query.template.as_ref().is_none_or(|of| run.template == *of);
+                let has_status = |status| shown_status(&state, &row.id, run) == status;
+                of_template && query.status.is_none_or(has_status)
+            })
+        };
+        let place = |row: &NodeRow| Some((row.run.as_ref()?.template.clone(), row.id.clone()));
+        let mut rows: Vec<_> = state.nodes.values().filter(is_asked).collect();
+        let total = rows.len() as u64;
+        if query.after.is_some() {
+            rows.retain(|row| place(row) > query.after);
+        }
+        let has_more = rows.len() > query.limit;
+        if has_more {
+            rows.select_nth_unstable_by_key(query.limit, |row| place(row));
+            rows.truncate(query.limit);
+        }
+        rows.sort_unstable_by_key(|row| place(row));
+        let last = rows.last().filter(|_| has_more).and_then(|row| place(row));
+        Page {
+            items: rows.iter().filter_map(|row| node(&state, row)).collect(),
+            next_cursor: last.map(|(template, id)| format!("{template}/{id}")),
+            total,
+        }
+    }
+
+    /// Counts the nodes by their status.
+    pub async fn node_counts(&self) -> BTreeMap<NodeStatus, u64> {
+        let state = self.read().await;
+        let mut counts = BTreeMap::new();
+        for row in state.nodes.values() {
+            if let Some(run) = &row.run {
+                let status = shown_status(&state, &row.id, run);
+                *counts.entry(status).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// Shows a node.
@@ -62,37 +108,36 @@ impl Cluster {
         })
     }
 
-    /// Counts the nodes of each template of the Active configuration, and of others that still have nodes.
+    /// Counts the nodes of each template of the Active configuration.
     pub async fn template_list(&self) -> Vec<Template> {
         let state = self.read().await;
         let Some(active) = state.active() else {
             return Vec::new();
         };
-        let templates = active.node_templates.values().map(|template| {
-            let mut counted = Template {
-                code: template.code.clone(),
-                name: template.name.clone(),
-                minimum: template.minimum,
-                maximum: template.maximum,
-                priority: template.priority,
-                container_types: template.container_types.iter().cloned().collect(),
-                ready: 0,
-                starting: 0,
-                obsolete: 0,
-                upgrading: 0,
-                unreachable: 0,
-            };
-            for row in state.nodes.values() {
-                match &row.run {
-                    Some(run) if run.template == template.code => {
-                        count(&state, row, run, &mut counted);
-                    }
-                    _ => {}
-                }
-            }
-            counted
+        let templates = active.node_templates.values().map(|template| Template {
+            code: template.code.clone(),
+            name: template.name.clone(),
+            minimum: template.minimum,
+            maximum: template.maximum,
+            priority: template.priority,
+            container_types: template.container_types.iter().cloned().collect(),
+            ready: 0,
+            starting: 0,
+            obsolete: 0,
+            upgrading: 0,
+            unreachable: 0,
         });
-        templates.collect()
+        let mut templates: BTreeMap<_, _> = templates
+            .map(|template| (template.code.clone(), template))
+            .collect();
+        for row in state.nodes.values() {
+            if let Some(run) = &row.run
+                && let Some(counted) = templates.get_mut(&run.template)
+            {
+                count(&state, row, run, counted);
+            }
+        }
+        templates.into_values().collect()
     }
 }
 

@@ -140,7 +140,8 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
         tracing::info!(%method, path, caller, code = problem.code, milliseconds, "refused: {}", problem.detail);
         problem.request_id = Some(request_id.clone());
         write_problem(&mut response, &problem);
-    } else if method.is_safe() {
+    } else if method.is_safe() || !caller.starts_with("user:") {
+        // What launchers and nodes get is told by its events.
         tracing::debug!(%method, path, caller, status = status.as_u16(), milliseconds, "answered");
     } else {
         tracing::info!(%method, path, caller, status = status.as_u16(), milliseconds, "answered");

@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use klusterkite_api::operations::{Access, Operation, OperationId};
 use klusterkite_wire::Secret;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
@@ -73,15 +73,25 @@ impl Guard {
         request: &mut Request,
         caller: &mut Option<Caller>,
     ) -> Result<OwnedSemaphorePermit, Fault> {
+        let mut places = match self.operation.id {
+            OperationId::MemberList => &self.api.waits,
+            // Whoever watches the manager has to hear of it just then.
+            OperationId::Healthz | OperationId::Readyz => &self.api.operators,
+            _ => &self.api.requests,
+        };
         if self.operation.access != Access::Open {
             let bearer = self.authenticate(request.headers()).await?;
             *caller = Some(Caller(bearer.actor()));
             self.authorise(&bearer, request).await?;
+            let is_operator = matches!(bearer.subject, Subject::User(_));
+            if is_operator && self.operation.id != OperationId::MemberList {
+                places = &self.api.operators;
+            }
             request.extensions_mut().insert(bearer);
         }
         self.check_query(request.uri())?;
         request.extensions_mut().insert(self.operation);
-        self.turn().await
+        turn(places).await
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Bearer, Fault> {
@@ -129,19 +139,6 @@ impl Guard {
         Ok(())
     }
 
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        let turns = match self.operation.id {
-            OperationId::MemberList => &self.api.waits,
-            _ => &self.api.requests,
-        };
-        match timeout(TURN_TIMEOUT, Arc::clone(turns).acquire_owned()).await {
-            Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
-            Err(_) => Err(Fault::TooMany {
-                retry_after: TURN_RETRY_AFTER,
-            }),
-        }
-    }
-
     async fn run(&self, request: Request, next: Next, turn: OwnedSemaphorePermit) -> Response {
         let handler = async move {
             let response = next.run(request).await;
@@ -170,6 +167,16 @@ impl Guard {
             | Id::PackageGet => FEED_TIMEOUT,
             _ => ANSWER_TIMEOUT,
         }
+    }
+}
+
+/// Waits for a place.
+async fn turn(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
+    match timeout(TURN_TIMEOUT, Arc::clone(places).acquire_owned()).await {
+        Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
+        Err(_) => Err(Fault::TooMany {
+            retry_after: TURN_RETRY_AFTER,
+        }),
     }
 }
 

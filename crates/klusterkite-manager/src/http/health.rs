@@ -1,6 +1,5 @@
 //! Health, metrics and the document of this API.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -80,12 +79,8 @@ pub(super) async fn metrics(State(cluster): State<Cluster>) -> impl IntoResponse
         );
     }
 
-    let mut nodes = BTreeMap::<String, u64>::new();
-    for node in cluster.node_list().await {
-        *nodes
-            .entry(format!("{{status=\"{}\"}}", status(node.status)))
-            .or_default() += 1;
-    }
+    let nodes = cluster.node_counts().await.into_iter();
+    let nodes = nodes.map(|(of, count)| (format!("{{status=\"{}\"}}", status(of)), count));
     gauge(&mut text, "klusterkite_nodes", "Nodes by status.", nodes);
 
     let state = cluster.read().await;

@@ -12,7 +12,6 @@ use klusterkite_api::cluster::Accepted;
 use klusterkite_api::nodes::{Node, NodeExplanation, NodeRequest, Template};
 use klusterkite_api::page::Page;
 use klusterkite_api::privileges::Privilege;
-use klusterkite_core::plan::rollout::NodeStatus;
 use klusterkite_wire::link::Members;
 use klusterkite_wire::start::{
     NodeTokenAnswer, NodeTokenRequest, ProgressReport, StartConfiguration, StartRequest,
@@ -26,6 +25,7 @@ use crate::fault::Fault;
 use crate::http::answer::{Answer, Refused};
 use crate::http::input::{JsonBody, LauncherBody, Parameters, PathId};
 use crate::link;
+use crate::views::NodeQuery;
 
 /// Longest wait of a blocking query.
 const WAIT_MAX: Duration = Duration::from_mins(1);
@@ -114,32 +114,13 @@ pub(super) async fn list(
     State(cluster): State<Cluster>,
     parameters: Parameters,
 ) -> Answer<Page<Node>> {
-    let limit = parameters.limit()? as usize;
-    let template: Option<TemplateCode> = parameters.parsed("template")?;
-    let status: Option<NodeStatus> = parameters.named("status")?;
-    let after = parameters.text("cursor");
-    let mut nodes = cluster.node_list().await;
-    nodes.retain(|node| {
-        template
-            .as_ref()
-            .is_none_or(|template| node.template == *template)
-            && status.is_none_or(|status| node.status == status)
-    });
-    nodes.sort_by_key(|node| (node.template.clone(), node.node_id.clone()));
-    let total = nodes.len() as u64;
-    if let Some(after) = after {
-        let (template, id) = place(after)?;
-        nodes.retain(|node| (&node.template, &node.node_id) > (&template, &id));
-    }
-    let has_more = nodes.len() > limit;
-    nodes.truncate(limit);
-    let last = nodes.last().filter(|_| has_more);
-    let next_cursor = last.map(|node| format!("{}/{}", node.template, node.node_id));
-    Ok(Json(Page {
-        items: nodes,
-        next_cursor,
-        total,
-    }))
+    let query = NodeQuery {
+        template: parameters.parsed("template")?,
+        status: parameters.named("status")?,
+        after: parameters.text("cursor").map(place).transpose()?,
+        limit: parameters.limit()? as usize,
+    };
+    Ok(Json(cluster.node_list(&query).await))
 }
 
 pub(super) async fn get(

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,13 +14,21 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use klusterkite_tls::{Identity, ServerStream};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::http::{router, waiting};
 
 /// Connections that are open at a time, links of nodes not counted; others wait in the system's queue.
 const CONNECTIONS_MAX: usize = 8192;
+
+/// New connections that get on at a time: until its first answer each needs room for a handshake and a head. Of ten
+/// thousand that come at once some are answered soon, instead of all of them late.
+const STARTING_MAX: usize = 256;
+
+/// How long a new connection may keep others waiting: it may be silent.
+const STARTING_TIME: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to send the head of its next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,6 +65,7 @@ async fn accept(
 ) -> io::Result<()> {
     let service = TowerToHyperService::new(router);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let starting = Arc::new(Semaphore::new(STARTING_MAX));
     loop {
         let place = Arc::clone(&places).acquire_owned().await;
         let place = place.expect("the semaphore is never closed");
@@ -64,13 +73,20 @@ async fn accept(
             Ok((stream, peer)) => {
                 // Without it a heartbeat's answer waits for the peer's acknowledgement.
                 let _ = stream.set_nodelay(true);
-                let stream = match identity {
-                    Some(identity) => identity.accept(stream),
-                    None => ServerStream::plain(stream),
-                };
-                let connection = connection(stream, peer, service.clone());
+                let (identity, service) = (identity.cloned(), service.clone());
+                let turn = Arc::clone(&starting).acquire_owned();
                 tokio::spawn(async move {
-                    connection.await;
+                    let turn = Turn::new(turn.await.expect("the semaphore is never closed"));
+                    let stream = match identity {
+                        Some(identity) => identity.accept(stream),
+                        None => ServerStream::plain(stream),
+                    };
+                    // Boxed: what waits for its turn needs no room for what comes then.
+                    let mut served = Box::pin(connection(stream, peer, service, turn.clone()));
+                    if timeout(STARTING_TIME, &mut served).await.is_err() {
+                        turn.end();
+                        served.await;
+                    }
                     drop(place);
                 });
             }
@@ -83,10 +99,36 @@ async fn accept(
     }
 }
 
-async fn connection(stream: ServerStream, peer: SocketAddr, service: TowerToHyperService<Router>) {
+/// The turn of a new connection.
+#[derive(Clone)]
+struct Turn(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Turn {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self(Arc::new(Mutex::new(Some(permit))))
+    }
+
+    /// Lets another one in.
+    fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// Serves a connection; its turn among the new ones ends with its first answer.
+async fn connection(
+    stream: ServerStream,
+    peer: SocketAddr,
+    service: TowerToHyperService<Router>,
+    turn: Turn,
+) {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        service.call(request)
+        let (answer, turn) = (service.call(request), turn.clone());
+        async move {
+            let answer = answer.await;
+            turn.end();
+            answer
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -73,7 +73,7 @@ impl Cluster {
         }
         let releases = {
             let state = self.read().await;
-            super::releases_to_read(&state)
+            super::releases_to_read(&state).cloned().collect()
         };
         self.resources_read(releases).await;
     }

@@ -11,6 +11,7 @@ use klusterkite_wire::{Incarnation, NodeId, Secret};
 use super::identity::{allowed_container_type, proves_history, proves_identity};
 use crate::cluster::Cluster;
 use crate::fault::Fault;
+use crate::lease::Lease;
 use crate::secrets::{hash, random_number, random_secret};
 use crate::state::{Draft, WaitingContainer};
 
@@ -55,7 +56,7 @@ impl Cluster {
     /// Renews the assignment of a node whose packages load.
     pub async fn node_progress(&self, id: NodeId, report: ProgressReport) -> Result<(), Fault> {
         let now = self.now();
-        self.remember(|state| {
+        self.note(|state| {
             let node = state
                 .nodes
                 .get(&id)
@@ -66,7 +67,7 @@ impl Cluster {
                 .as_ref()
                 .is_some_and(|run| run.status == NodeStatus::Assigned)
             {
-                state.volatile.leases.insert(id, now);
+                state.volatile.leases.insert(id, Lease::until(now));
             }
             Ok(())
         })

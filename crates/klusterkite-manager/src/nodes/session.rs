@@ -1,5 +1,7 @@
 //! Links of nodes: hello, heartbeats, leases.
 
+use std::time::Duration;
+
 use klusterkite_core::plan::rollout::NodeStatus;
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::Change;
@@ -9,38 +11,35 @@ use klusterkite_wire::{Incarnation, NodeId};
 
 use super::orders::open_orders;
 use super::reports::{node_event, reported};
-use super::running;
 use crate::cluster::Cluster;
 use crate::fault::Fault;
-use crate::state::{Draft, Session, State};
-
-/// Heartbeats per second over all nodes that decide how long a lease is at least.
-const HEARTBEATS_PER_LEASE_SECOND: usize = 1000;
+use crate::lease::Lease;
+use crate::state::{Draft, Session};
 
 impl Cluster {
-    /// Takes the `hello` of a node whose token was good. Returns the messages that it gets first.
+    /// Takes the `hello` of a node whose token was good. Returns its lease and the messages that it gets first.
     pub(crate) async fn node_hello(
         &self,
         id: &NodeId,
         hello: Hello,
         session: Session,
-    ) -> Result<Vec<ManagerMessage>, Fault> {
+    ) -> Result<(Lease, Vec<ManagerMessage>), Fault> {
         let (incarnation, epoch) = (hello.incarnation, self.epoch());
-        let lease_minimum = self.config().lease_minimum.as_secs() as u32;
-        let lease_seconds = self
-            .transact_together(|draft| {
-                join(draft, id, hello)?;
-                let lease = lease_seconds(draft.state, lease_minimum);
-                let (id, until) = (id.clone(), lease_end(draft.now, lease));
-                draft.remember(move |volatile| {
-                    volatile.unconfirmed.remove(&id);
-                    volatile.losses.remove(&id);
-                    volatile.leases.insert(id.clone(), until);
-                    volatile.sessions.insert(id, session);
-                });
-                Ok(lease)
-            })
-            .await?;
+        let lease_seconds = self.lease_seconds();
+        let lease = Lease::until(self.lease_end());
+        let kept = lease.clone();
+        self.transact_together(|draft| {
+            join(draft, id, hello)?;
+            let id = id.clone();
+            draft.remember(move |volatile| {
+                volatile.unconfirmed.remove(&id);
+                volatile.losses.remove(&id);
+                volatile.leases.insert(id.clone(), kept);
+                volatile.sessions.insert(id, session);
+            });
+            Ok(())
+        })
+        .await?;
         let welcome = ManagerMessage::Welcome {
             lease_seconds,
             heartbeat_seconds: (lease_seconds / 3).max(1),
@@ -48,41 +47,22 @@ impl Cluster {
         };
         // Orders from here on come through the session; one that comes both ways is carried out once.
         let orders = open_orders(&*self.read().await, id, incarnation, epoch);
-        self.nudge();
-        Ok([vec![welcome], orders].concat())
+        Ok((lease, [vec![welcome], orders].concat()))
     }
 
-    /// Renews a lease. Returns its life in seconds, or `None` when the session is not the node's any more.
-    pub(crate) async fn node_heartbeat(
-        &self,
-        id: &NodeId,
-        incarnation: Incarnation,
-    ) -> Option<u32> {
-        let now = self.now();
-        let minimum = self.config().lease_minimum.as_secs() as u32;
-        self.remember(|state| {
-            let session = state.volatile.sessions.get(id)?;
-            let (_, run) = running(state, id, incarnation)?;
-            // An unreachable node that speaks again has to introduce itself again: its state is unknown.
-            if session.incarnation != incarnation || run.status == NodeStatus::Unreachable {
-                return None;
-            }
-            let lease = lease_seconds(state, minimum);
-            let until = lease_end(now, lease);
-            match state.volatile.leases.get_mut(id) {
-                Some(end) => *end = until,
-                None => {
-                    state.volatile.leases.insert(id.clone(), until);
-                }
-            }
-            Some(lease)
-        })
-        .await
+    /// Renews the lease of a node that speaks. Returns its life in seconds.
+    pub(crate) fn node_heartbeat(&self, lease: &Lease) -> u32 {
+        lease.renew(self.lease_end());
+        self.lease_seconds()
+    }
+
+    fn lease_end(&self) -> Timestamp {
+        self.now() + Duration::from_secs(self.lease_seconds().into())
     }
 
     /// Forgets a link that ended; the lease decides about the node.
     pub(crate) async fn node_disconnected(&self, id: &NodeId, incarnation: Incarnation) {
-        self.remember(|state| {
+        self.note(|state| {
             if state.volatile.sessions.get(id).is_some_and(|session| {
                 session.incarnation == incarnation && session.sender.is_closed()
             }) {
@@ -91,16 +71,6 @@ impl Cluster {
         })
         .await;
     }
-}
-
-/// Returns the life of a lease: at most a thousand renewals per second over all nodes.
-fn lease_seconds(state: &State, minimum: u32) -> u32 {
-    let needed = state.volatile.sessions.len() / HEARTBEATS_PER_LEASE_SECOND;
-    minimum.max(needed as u32)
-}
-
-fn lease_end(now: Timestamp, seconds: u32) -> Timestamp {
-    Timestamp(now.0 + u64::from(seconds) * 1000)
 }
 
 /// Takes a `hello`.

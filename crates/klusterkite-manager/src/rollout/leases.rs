@@ -1,5 +1,7 @@
 //! Nodes that are lost or given up, and what becomes of the orders and requests about them.
 
+use std::time::Duration;
+
 use klusterkite_core::plan::leases::{Heard, Lease, Patience, lease};
 use klusterkite_core::plan::rollout::{NodeStatus, Outcome, outcome_without_run};
 use klusterkite_core::time::Timestamp;
@@ -11,32 +13,52 @@ use super::acts::close;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::fault::Fault;
+use crate::lease;
 use crate::progress;
-use crate::state::{Draft, State};
+use crate::state::{Draft, State, Volatile};
+
+/// How often leases are looked at: a node is noticed to be lost so much later.
+const LEASES_EVERY: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// Writes down which nodes were lost, and which assignments came to nothing.
     pub(super) async fn leases_end(&self) -> Result<(), Fault> {
-        let config = self.config().clone();
+        if self.now() < self.read().await.volatile.leases_at {
+            return Ok(());
+        }
+        let config = self.config();
         self.transact(|draft| {
             let (state, now) = (draft.state, draft.now);
             for node in state.nodes.values() {
                 let Some(run) = &node.run else { continue };
-                match lease_of(state, &node.id, run, now, &config) {
+                match lease_of(state, &node.id, run, now, config) {
                     Lease::Valid => {}
                     Lease::Lost => unreachable(draft, node, run),
                     Lease::Gone(why) => gone(draft, node, run, why),
                 }
             }
-            draft.remember(move |volatile| {
-                if volatile.unconfirmed_until <= now {
-                    volatile.unconfirmed.clear();
-                }
-                volatile.waiting.retain(|_, waiting| waiting.until > now);
-            });
             Ok(())
         })
         .await?;
+        self.note(|state| {
+            let now = self.now();
+            state.volatile.leases_at = now + LEASES_EVERY;
+            if waits_end(&mut state.volatile, now) {
+                state.changed();
+            }
+        })
+        .await;
+        Ok(())
+    }
+
+    /// Ends orders and requests about runs that are not there any more.
+    pub(super) async fn orders_end(&self) -> Result<(), Fault> {
+        {
+            let state = self.read().await;
+            if state.requests.is_empty() && state.orders.open().next().is_none() {
+                return Ok(());
+            }
+        }
         self.transact(|draft| {
             orders_end(draft);
             requests_end(draft);
@@ -46,6 +68,17 @@ impl Cluster {
     }
 }
 
+/// Ends the time of nodes that have not spoken since this manager started, and of containers that wait. Tells whether
+/// it was over for any.
+fn waits_end(volatile: &mut Volatile, now: Timestamp) -> bool {
+    let before = (volatile.unconfirmed.len(), volatile.waiting.len());
+    if volatile.unconfirmed_until <= now {
+        volatile.unconfirmed.clear();
+    }
+    volatile.waiting.retain(|_, waiting| waiting.until > now);
+    before != (volatile.unconfirmed.len(), volatile.waiting.len())
+}
+
 /// Judges the lease of a node.
 fn lease_of(state: &State, id: &NodeId, run: &NodeRun, now: Timestamp, config: &Config) -> Lease {
     let volatile = &state.volatile;
@@ -53,7 +86,7 @@ fn lease_of(state: &State, id: &NodeId, run: &NodeRun, now: Timestamp, config: &
     let heard = Heard {
         status: run.status,
         status_since: Timestamp(run.status_since),
-        lease: volatile.leases.get(id).copied(),
+        lease: volatile.leases.get(id).map(lease::Lease::end),
         unconfirmed_until: is_unconfirmed.then_some(volatile.unconfirmed_until),
         replaces: state.orders.stop_of(id).is_some(),
     };

@@ -142,6 +142,11 @@ impl Server {
         }
     }
 
+    /// Address and port of the API.
+    pub(crate) fn address(&self) -> &str {
+        self.origin.trim_start_matches("http://")
+    }
+
     /// Directory that outlives restarts.
     pub(crate) fn data(&self) -> &Path {
         self.directory.path()

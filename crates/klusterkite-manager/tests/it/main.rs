@@ -21,6 +21,7 @@ mod migrations;
 mod migrator_logs;
 mod nodes;
 mod operators;
+mod places;
 mod program;
 mod tokens;
 mod turns;
