@@ -5,9 +5,12 @@ mod decision;
 mod feed;
 mod fetch;
 mod figure;
+mod herd;
 mod launcher;
 mod nodes;
+mod process;
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -35,7 +38,10 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
         Some("check") => check::check(as_json)?,
         Some("decision") => decision::decision(as_json)?,
         Some("nodes") => nodes::nodes(as_json)?,
-        _ => bail!("say what to measure: launcher, hocon, check, decision, fetch, feed, nodes"),
+        Some("herd") => herd::herd(as_json)?,
+        _ => {
+            bail!("say what to measure: launcher, hocon, check, decision, fetch, feed, nodes, herd")
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -52,4 +58,9 @@ fn hocon(as_json: bool) -> Result<()> {
         "--",
     ]);
     run(command.args(as_json.then_some("--json")))
+}
+
+/// Finds a port that nobody uses.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

@@ -103,6 +103,22 @@ pub(crate) const WRK: Tool = Tool {
     install: "apt install wrk",
 };
 
+/// A membership by gossip.
+pub(crate) const SERF: Tool = Tool {
+    look: &["serf", "version"],
+    name: "`serf`",
+    purpose: "the manager is measured beside it",
+    install: "apt install serf",
+};
+
+/// A store with leases.
+pub(crate) const ETCD: Tool = Tool {
+    look: &["etcd", "--version"],
+    name: "`etcd`",
+    purpose: "the manager is measured beside it",
+    install: "apt install etcd-server",
+};
+
 /// Gives servers and clients a processor each.
 pub(crate) const TASKSET: Tool = Tool {
     look: &["taskset", "--version"],
@@ -113,23 +129,34 @@ pub(crate) const TASKSET: Tool = Tool {
 
 /// Fails, before anything is built, with one line for each tool that is missing.
 pub(crate) fn need(tools: &[Tool]) -> Result<()> {
-    let missing: Vec<String> = tools
+    let lines: Vec<String> = tools
         .iter()
-        .filter(|tool| !is_there(tool.look))
-        .map(|tool| {
-            format!(
-                "{} is missing ({}); install it: {}",
-                tool.name, tool.purpose, tool.install
-            )
-        })
+        .filter(|tool| !runs(tool.look))
+        .map(missing)
         .collect();
-    if missing.is_empty() {
+    if lines.is_empty() {
         return Ok(());
     }
-    bail!("{}", missing.join("\nerror: "));
+    bail!("{}", lines.join("\nerror: "));
 }
 
-fn is_there(look: &[&str]) -> bool {
+/// Tells whether a tool is there that a bench can do without; says so when it is not.
+pub(crate) fn is_there(tool: &Tool) -> bool {
+    let is_there = runs(tool.look);
+    if !is_there {
+        eprintln!("{}", missing(tool));
+    }
+    is_there
+}
+
+fn missing(tool: &Tool) -> String {
+    format!(
+        "{} is missing ({}); install it: {}",
+        tool.name, tool.purpose, tool.install
+    )
+}
+
+fn runs(look: &[&str]) -> bool {
     let output = Command::new(look[0]).args(&look[1..]).output();
     output.is_ok_and(|output| output.status.success())
 }

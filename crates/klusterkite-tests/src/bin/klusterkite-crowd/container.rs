@@ -14,7 +14,6 @@ use klusterkite_wire::start::{
 };
 use klusterkite_wire::{Incarnation, NodeId, Secret};
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio::time::{Instant as Time, sleep, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -22,7 +21,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::crowd::Crowd;
-use crate::http::{Http, connect};
+use crate::http::Http;
+use crate::stream::Stream;
 
 /// Runtime of all containers.
 const RUNTIME: &str = "linux-x64";
@@ -33,7 +33,7 @@ const BUFFER_BYTES: usize = 4096;
 /// How long a container that got nothing waits before it asks again.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
-type Link = WebSocketStream<TcpStream>;
+type Link = WebSocketStream<Stream>;
 
 pub(crate) struct Container {
     crowd: Rc<Crowd>,
@@ -67,15 +67,13 @@ impl Container {
             sleep(self.crowd.settings.restart).await;
             self.incarnation += 1;
             configuration = self.with_token(next).await?;
-            let restarts = &self.crowd.shared.restarts;
-            restarts.set(restarts.get() + 1);
         }
     }
 
     /// Logs in on a connection of its own.
     pub(crate) async fn log_in(&self) -> Result<(Http, String)> {
         let settings = &self.crowd.settings;
-        let mut http = Http::connect(settings.manager, self.number).await?;
+        let mut http = Http::connect(&settings.manager, self.number).await?;
         let form = format!(
             "grant_type=client_credentials&client_id={}&client_secret={}",
             settings.client,
@@ -159,13 +157,16 @@ impl Container {
         let mut next_beat = Time::now() + pause.mul_f64(self.number as f64 % 100.0 / 100.0);
         let mut seq = 0;
         loop {
+            let heard = timeout_at(next_beat, receive(&mut link)).await;
             if self.number < self.crowd.shared.frozen.get() {
                 std::future::pending::<()>().await;
             }
-            match timeout_at(next_beat, receive(&mut link)).await {
+            match heard {
                 Err(_) => {
                     seq += 1;
                     next_beat += pause;
+                    let beats = &self.crowd.shared.beats;
+                    beats.set(beats.get() + 1);
                     send(&mut link, &NodeMessage::Heartbeat { seq }).await?;
                 }
                 Ok(message) => {
@@ -180,9 +181,9 @@ impl Container {
     }
 
     async fn link(&self, configuration: &StartConfiguration) -> Result<Link> {
-        let manager = self.crowd.settings.manager;
-        let stream = connect(manager, self.number).await?;
-        let url = format!("ws://{manager}/api/v1/nodes/{}/link", self.id);
+        let manager = &self.crowd.settings.manager;
+        let stream = manager.connect(self.number).await?;
+        let url = format!("ws://{}/api/v1/nodes/{}/link", manager.address(), self.id);
         let mut request = url.into_client_request()?;
         let token = configuration.node_token.as_ref().context("no node token")?;
         let bearer = format!("Bearer {}", token.reveal());

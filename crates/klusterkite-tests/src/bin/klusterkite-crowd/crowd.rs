@@ -1,7 +1,6 @@
 //! All containers.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,15 +10,16 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::container::Container;
+use crate::stream::Manager;
 use crate::times::Times;
 
-/// How long all containers may take to become ready nodes.
-const JOIN_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long all containers may take to become ready nodes, once more after a restart.
+const READY_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Where and as whom the containers ask.
 pub(crate) struct Settings {
-    /// Address of the manager.
-    pub(crate) manager: SocketAddr,
+    /// The manager.
+    pub(crate) manager: Manager,
     /// Launcher client.
     pub(crate) client: String,
     /// Its secret.
@@ -33,7 +33,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads `MANAGER CLIENT CONTAINER_TYPE CONTAINERS RESTART_MS`; the secret is in the environment.
+    /// Reads `MANAGER CLIENT CONTAINER_TYPE CONTAINERS RESTART_MS`; secret and authority are in the environment.
     pub(crate) fn from_arguments() -> Result<Self> {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let [manager, client, container_type, containers, restart] = arguments.as_slice() else {
@@ -41,7 +41,7 @@ impl Settings {
         };
         let secret = std::env::var("CROWD_SECRET").context("CROWD_SECRET is not set")?;
         Ok(Self {
-            manager: manager.parse().context("MANAGER is not address:port")?,
+            manager: Manager::new(manager, std::env::var_os("CROWD_CA").map(Into::into))?,
             client: client.clone(),
             secret: Secret::new(secret),
             container_type: container_type.clone(),
@@ -63,7 +63,7 @@ pub(crate) struct Shared {
     pub(crate) ready: watch::Sender<usize>,
     pub(crate) failed: RefCell<Option<String>>,
     pub(crate) asked: RefCell<Times>,
-    pub(crate) restarts: Cell<usize>,
+    pub(crate) beats: Cell<usize>,
     pub(crate) frozen: Cell<usize>,
 }
 
@@ -89,19 +89,26 @@ impl Crowd {
                 }
             });
         }
-        let mut ready = self.shared.ready.subscribe();
-        let all = ready.wait_for(|ready| *ready >= self.settings.containers);
-        let joined = tokio::time::timeout(JOIN_TIMEOUT, all).await.is_ok();
-        if let Some(failed) = self.shared.failed.take() {
-            bail!("{failed}");
-        }
-        if !joined {
-            bail!("{} containers are ready", *ready.borrow());
-        }
+        self.ready(self.settings.containers).await?;
         Ok(json!({
             "seconds": started.elapsed().as_secs_f64(),
             "asked": self.shared.asked.take().summary(),
         }))
+    }
+
+    /// Waits until nodes have become ready so many times.
+    pub(crate) async fn ready(&self, count: usize) -> Result<Value> {
+        let mut ready = self.shared.ready.subscribe();
+        let all = ready.wait_for(|ready| *ready >= count);
+        let reached = tokio::time::timeout(READY_TIMEOUT, all).await.is_ok();
+        if let Some(failed) = self.shared.failed.take() {
+            bail!("{failed}");
+        }
+        let ready = *ready.borrow();
+        if !reached {
+            bail!("nodes became ready {ready} times");
+        }
+        Ok(json!({ "ready": ready }))
     }
 
     /// Lets the first containers fall silent.
@@ -110,8 +117,8 @@ impl Crowd {
         json!({ "frozen": count })
     }
 
-    /// Returns how many nodes have been restarted.
-    pub(crate) fn restarts(&self) -> usize {
-        self.shared.restarts.get()
+    /// Returns how many heartbeats have been sent.
+    pub(crate) fn beats(&self) -> usize {
+        self.shared.beats.get()
     }
 }

@@ -1,18 +1,19 @@
 //! Just enough of HTTP for a manager's answers: one request at a time on one connection, bodies with a length.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+
+use crate::stream::{Manager, Stream};
 
 /// Largest answer: a start configuration of a node.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// A connection that is kept for the next request.
 pub(crate) struct Http {
-    stream: TcpStream,
+    stream: Stream,
     host: SocketAddr,
 }
 
@@ -31,22 +32,13 @@ impl Answer {
     }
 }
 
-/// Connects from an address of the container's own, as if it were another machine.
-pub(crate) async fn connect(host: SocketAddr, container: usize) -> Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    if host.ip().is_loopback() {
-        let own = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + container as u32);
-        socket.bind((own, 0).into())?;
-    }
-    let stream = socket.connect(host).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
 impl Http {
-    pub(crate) async fn connect(host: SocketAddr, container: usize) -> Result<Self> {
-        let stream = connect(host, container).await?;
-        Ok(Self { stream, host })
+    pub(crate) async fn connect(manager: &Manager, container: usize) -> Result<Self> {
+        let stream = manager.connect(container).await?;
+        Ok(Self {
+            stream,
+            host: manager.address(),
+        })
     }
 
     /// Posts a body and waits for the whole answer.
@@ -66,6 +58,7 @@ impl Http {
             body.len()
         );
         self.stream.write_all(request.as_bytes()).await?;
+        self.stream.flush().await?;
         let mut received = Vec::with_capacity(2048);
         loop {
             ensure!(

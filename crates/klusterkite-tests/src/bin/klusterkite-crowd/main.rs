@@ -6,8 +6,10 @@
 //! ```text
 //! join              all containers start; answers when each of them is a ready node
 //! ask RATE SECONDS  so many new containers a second ask for a configuration, and do no more
+//! herd SERVER FILE  all requests of a file go at once to an address, without TLS; answers when each has its answer
 //! freeze COUNT      so many nodes fall silent and keep their connections
-//! restarts          how many nodes have been restarted by orders
+//! beats             how many heartbeats have been sent
+//! ready COUNT       answers when nodes have become ready so many times, those that were restarted again
 //! ```
 
 #![expect(clippy::print_stdout, reason = "it is a command line program")]
@@ -15,7 +17,9 @@
 mod ask;
 mod container;
 mod crowd;
+mod herd;
 mod http;
+mod stream;
 mod times;
 
 use std::io::BufRead as _;
@@ -53,8 +57,13 @@ fn main() -> Result<()> {
             let answer = match words.first().copied() {
                 Some("join") => crowd.join().await?,
                 Some("ask") => ask::ask(&crowd, number(1)?, number(2)?).await?,
+                Some("herd") => {
+                    let server = words.get(1).context("no server")?.parse()?;
+                    herd::herd(server, words.get(2).context("no file")?.as_ref()).await?
+                }
                 Some("freeze") => crowd.freeze(number(1)?),
-                Some("restarts") => json!({ "restarts": crowd.restarts() }),
+                Some("beats") => json!({ "beats": crowd.beats() }),
+                Some("ready") => crowd.ready(number(1)?).await?,
                 _ => bail!("`{line}` is not a command"),
             };
             println!("{answer}");
