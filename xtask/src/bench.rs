@@ -9,6 +9,7 @@ mod herd;
 mod launcher;
 mod nodes;
 mod process;
+mod recheck;
 
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -39,9 +40,10 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
         Some("decision") => decision::decision(as_json)?,
         Some("nodes") => nodes::nodes(as_json)?,
         Some("herd") => herd::herd(as_json)?,
-        _ => {
-            bail!("say what to measure: launcher, hocon, check, decision, fetch, feed, nodes, herd")
-        }
+        Some("recheck") => recheck::recheck(as_json)?,
+        _ => bail!(
+            "say what to measure: launcher, hocon, check, decision, fetch, feed, nodes, herd, recheck"
+        ),
     }
     Ok(ExitCode::SUCCESS)
 }

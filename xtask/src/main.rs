@@ -35,7 +35,7 @@ cargo xtask COMMAND
       --sample NAME  hello (default) or clock-py
       --tls          manager and feed speak TLS, with an authority made for this cluster
   dist               release binaries and packages in target/dist
-  bench NAME         launcher, hocon, check, decision, fetch, feed, nodes, herd [--json]: measures, in release
+  bench NAME         launcher, hocon, check, decision, fetch, feed, nodes, herd, recheck [--json]: measures, in release
   scenario FILE…     plays scenarios of the simulated cluster and prints what happens
       --update       writes what happens into the files
   histories          random histories of simulated clusters; stops at the first that breaks an invariant

@@ -5,9 +5,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use futures_util::{StreamExt as _, stream};
 use klusterkite_core::plan::resources::TemplateReading;
 use klusterkite_core::release::Release;
 use klusterkite_install::{
@@ -24,6 +26,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::config::Config;
@@ -31,10 +34,15 @@ use crate::config::Config;
 /// How long an executor may take to end after its stdin closed, before it is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Executors that read at the same time: reading moves nothing, and one that hangs does not hold up the others.
+const READ_TOGETHER_MAX: usize = 4;
+
 /// Assembles and runs executors.
 #[derive(Debug, Clone)]
 pub struct Executors {
     directory: PathBuf,
+    /// Held while one is assembled: templates share packages, which are fetched once.
+    assembling: Arc<Mutex<()>>,
     credential_file: Option<PathBuf>,
     trust: Trust,
     runtime: Runtime,
@@ -89,6 +97,7 @@ impl Executors {
     pub fn new(config: &Config) -> Self {
         Self {
             directory: config.data.join("executors"),
+            assembling: Arc::default(),
             credential_file: config.feed_credential_file.clone(),
             trust: config.trust.clone(),
             runtime: config.runtime(),
@@ -100,24 +109,29 @@ impl Executors {
     /// Reads points and resources of all migrator templates of a release. An error of one template is
     /// part of its reading and does not keep the others from being read.
     pub async fn read(&self, release: &Release) -> Vec<TemplateReading> {
-        let mut readings = Vec::new();
-        for template in release.migrator_templates.keys() {
-            let (migrators, error) = match self.describe(release, template).await {
-                Ok(migrators) => (migrators, None),
-                Err(error) => {
-                    let id = release.id;
-                    let error =
-                        format!("migrator template `{template}` of configuration {id}: {error:#}");
-                    (Vec::new(), Some(error))
-                }
-            };
-            readings.push(TemplateReading {
-                template: template.clone(),
-                migrators,
-                error,
-            });
+        let templates = release.migrator_templates.keys();
+        let readings: Vec<_> = templates
+            .map(|template| self.read_one(release, template))
+            .collect();
+        let readings = stream::iter(readings).buffered(READ_TOGETHER_MAX);
+        readings.collect().await
+    }
+
+    async fn read_one(&self, release: &Release, template: &TemplateCode) -> TemplateReading {
+        let (migrators, error) = match self.describe(release, template).await {
+            Ok(migrators) => (migrators, None),
+            Err(error) => {
+                let id = release.id;
+                let error =
+                    format!("migrator template `{template}` of configuration {id}: {error:#}");
+                (Vec::new(), Some(error))
+            }
+        };
+        TemplateReading {
+            template: template.clone(),
+            migrators,
+            error,
         }
-        readings
     }
 
     async fn describe(
@@ -167,7 +181,9 @@ impl Executors {
             .executor_configuration(template, &self.runtime)
             .with_context(|| format!("it has no packages for the runtime `{}`", self.runtime))?;
         let place = self.clone();
+        let turn = self.assembling.lock().await;
         let directory = tokio::task::spawn_blocking(move || place.assemble(&start)).await??;
+        drop(turn);
         Executor::start(&directory, &self.directory)
     }
 
