@@ -44,6 +44,7 @@ cargo xtask COMMAND
       --seed S       the first seed (1)
       --threads N    at the same time (2)
   explore            every order of events in small clusters; stops at the first that breaks an invariant
+      --cluster NAME only one: automatic, rollback, manual, nodes, full
       --events N     acts of operators and failures at most, at any moments (2)
       --transitions N  gives up after so many transitions (20000000)
       --threads N    at the same time (2)

@@ -30,9 +30,9 @@ pub(crate) fn histories(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
     example("klusterkite-sim", "histories", "release", &passed)
 }
 
-/// Searches the models: `cargo xtask explore [--events N] [--transitions N] [--threads N]`.
+/// Searches the models: `cargo xtask explore [--cluster NAME] [--events N] [--transitions N] [--threads N]`.
 pub(crate) fn explore(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
-    let passed = options(arguments, &["events", "transitions", "threads"])?;
+    let passed = options(arguments, &["cluster", "events", "transitions", "threads"])?;
     example("klusterkite-model", "explore", "release", &passed)
 }
 

@@ -1,4 +1,4 @@
-//! Searches the models: `explore [--events N] [--transitions N] [--threads N]`.
+//! Searches the models: `explore [--cluster NAME] [--events N] [--transitions N] [--threads N]`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
@@ -13,7 +13,9 @@ fn main() -> ExitCode {
     let (events, threads) = (option("--events", 2), option("--threads", 2));
     let transitions = option("--transitions", 20_000_000);
     let mut code = ExitCode::SUCCESS;
-    for name in NAMES {
+    let only = text("--cluster");
+    let chosen = |name: &&str| only.as_deref().is_none_or(|only| only == *name);
+    for name in NAMES.into_iter().filter(chosen) {
         let start = Instant::now();
         let setting = setting(name, events as u8, transitions);
         let found = search(&setting, threads).expect("the models are scenarios");
@@ -33,10 +35,12 @@ fn main() -> ExitCode {
     code
 }
 
+fn text(name: &str) -> Option<String> {
+    env::args().skip_while(|argument| argument != name).nth(1)
+}
+
 fn option(name: &str, default: usize) -> usize {
-    let mut arguments = env::args().skip_while(|argument| argument != name);
-    let value = arguments.nth(1);
-    value.map_or(default, |value| {
+    text(name).map_or(default, |value| {
         value
             .parse()
             .unwrap_or_else(|_| panic!("`{name}` is a number"))

@@ -65,7 +65,7 @@ configuration 1
 configuration 2 from 1
   node web text=v2
 containers worker w1 w2 w3
-pace fetch=0 start=0 stop=0 retry=0 point=0 orphan=0
+pace fetch=0 start=0 stop=0 retry=0 point=0 orphan=15
 temper lease=10 join=15 failover=15 evict=15 retry=10 mass=1
 start 1
 settle
@@ -74,11 +74,13 @@ migrate 2 automatic rollback
 
 /// What happens to containers and nodes. Containers are numbered in the order in which they ask, so that the
 /// search would not be smaller if two of them were taken for one.
-const NODE_EVENTS: [&str; 14] = [
+const NODE_EVENTS: [&str; 16] = [
     "manager crash",
     "manager failover",
     "failing web@2",
     "crash w1",
+    "kill w1",
+    "reset w2",
     "off w2",
     "on w2",
     "cut w1",

@@ -15,6 +15,7 @@ use klusterkite_core::release::NodeTemplate;
 use klusterkite_wire::migrator::DependencyType;
 use klusterkite_wire::{NodeId, TemplateCode};
 
+use super::containers::Life;
 use super::store::{OrderKind, Phase};
 use super::{Cluster, say};
 
@@ -449,7 +450,11 @@ impl Cluster {
             }
             let free = leader.waiting.iter().find(|(id, waiting)| {
                 let row = self.store.nodes.get(id);
-                !row.is_some_and(|row| row.cordoned)
+                let container = &self.containers[super::index_of(id)];
+                // The manager still waits for one that has lost its power or its network meanwhile.
+                let is_there = container.linked && matches!(container.life, Life::Asking { .. });
+                is_there
+                    && !row.is_some_and(|row| row.cordoned)
                     && fits(template, &waiting.container_type, &waiting.runtime)
             });
             empty.extend(free.map(|(id, _)| (template.code.clone(), id.clone())));
