@@ -128,3 +128,19 @@ pub struct Template {
     /// Nodes whose lease ended.
     pub unreachable: u32,
 }
+
+/// One line that a process of a node wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeLine {
+    /// Give it as `after` to go on behind this line; `0` for lines of a crash report.
+    pub cursor: String,
+    /// When the node read it, RFC 3339.
+    pub at: String,
+    /// Process of the manifest; `klusterkite-service` for the service host itself.
+    pub process: String,
+    /// `stdout` or `stderr`; `crash` for the last lines of a node that is not connected.
+    pub stream: String,
+    /// The line.
+    pub line: String,
+}

@@ -16,7 +16,7 @@ use crate::migrations::{
     Migration, MigrationCreate, MigrationLogEntry, MigrationPlan, MigratorLine, NodesRequest,
     PlanRequest, ResourcesRequest,
 };
-use crate::nodes::{Node, NodeExplanation, NodeRequest, Template};
+use crate::nodes::{Node, NodeExplanation, NodeLine, NodeRequest, Template};
 use crate::openapi::{Body, form, json, lines, nothing, text};
 use crate::page::Page;
 use crate::privileges::Privilege;
@@ -188,6 +188,7 @@ operations! {
     NodeList: Get "/api/v1/nodes" Needs(P::GetActiveNodeDescriptions), [("template", "Only this template"), ("status", "Only this status"), LIMIT, CURSOR], nothing() => 200 json::<Page<Node>>(), "Lists nodes by template and id";
     NodeGet: Get "/api/v1/nodes/{nodeId}" Needs(P::GetActiveNodeDescriptions), [], nothing() => 200 json::<Node>(), "Shows a node";
     NodeExplain: Get "/api/v1/nodes/{nodeId}/explain" Needs(P::GetActiveNodeDescriptions), [], nothing() => 200 json::<NodeExplanation>(), "Tells why a node has its template";
+    NodeLogs: Get "/api/v1/nodes/{nodeId}/logs" Needs(P::GetNodeLogs), [AFTER, FOLLOW, ("process", "Only this process of the node"), ("lines", "Last lines to begin with, 1 to 1000, default 100; of no use with `after`")], nothing() => 200 lines::<NodeLine>(), "Shows what the processes of a node wrote, one JSON object a line, oldest first; empty lines say that a followed answer lives";
     NodeRestart: Post "/api/v1/nodes/{nodeId}/restart" Needs(P::UpgradeNode), [], json::<NodeRequest>() => 202 json::<Accepted>(), "Restarts a node within the budget";
     NodeDrain: Post "/api/v1/nodes/{nodeId}/drain" Needs(P::UpgradeNode), [], json::<NodeRequest>() => 202 json::<Accepted>(), "Stops a node within the budget and cordons its container";
     NodeCordon: Post "/api/v1/nodes/{nodeId}/cordon" Needs(P::UpgradeNode), [], nothing() => 200 json::<Accepted>(), "Gives the container no new work";

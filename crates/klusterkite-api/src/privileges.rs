@@ -51,6 +51,8 @@ privileges! {
     MigrateCluster = "MigrateCluster",
     /// Read the nodes.
     GetActiveNodeDescriptions = "GetActiveNodeDescriptions",
+    /// Read the output of nodes, which may show anything.
+    GetNodeLogs = "GetNodeLogs",
     /// Read the counts per template.
     GetTemplateStatistics = "GetTemplateStatistics",
     /// Restart, drain and cordon nodes.

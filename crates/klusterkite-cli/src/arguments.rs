@@ -366,6 +366,20 @@ pub enum NodeCommand {
         /// Node id, or the beginning of one.
         id: String,
     },
+    /// Show what the processes of a node wrote.
+    Logs {
+        /// Node id, or the beginning of one.
+        id: String,
+        /// Go on with lines as they come, also over restarts of the node.
+        #[arg(long)]
+        follow: bool,
+        /// Only this process; `klusterkite-service` is the service host itself.
+        #[arg(long, value_name = "NAME")]
+        process: Option<String>,
+        /// Last lines to begin with.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        lines: u32,
+    },
     /// Restart a node without dropping its template below the minimum.
     Restart(NodeArguments),
     /// Stop a node and give its container no new work.
@@ -600,6 +614,7 @@ mod tests {
             "node list --template hello",
             "node show 0a",
             "node explain 0a",
+            "node logs 0a --follow --process hello --lines 20",
             "node restart 0a --force",
             "node drain 0a",
             "node cordon 0a",
@@ -629,6 +644,7 @@ mod tests {
             "migration start 2 --on-failure rollback",
             "migration logs --repairs --migration 2",
             "migration nodes both",
+            "node logs 0a --lines 0",
             "package push",
             "settings resolve",
             "settings explain Acme.port",

@@ -1,4 +1,5 @@
 use std::io;
+use std::time::Duration;
 
 use klusterkite_wire::Problem;
 
@@ -24,6 +25,14 @@ pub enum Error {
         url: String,
         /// The cause.
         source: Box<ureq::Error>,
+    },
+    /// The connection was accepted, and no whole answer came in time.
+    #[error("`{url}` accepted the request and gave no whole answer within {} s", time.as_secs())]
+    Silent {
+        /// The URL.
+        url: String,
+        /// How long it was waited for.
+        time: Duration,
     },
     /// The answer ended early or took too long.
     #[error("the answer of `{url}` broke off")]
@@ -138,7 +147,7 @@ impl Error {
     /// Returns the kind of the error.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Unreachable { .. } | Self::BrokenOff { .. } => Kind::Away,
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::BrokenOff { .. } => Kind::Away,
             Self::Tls(error) if error.is_of_server() => Kind::Away,
             Self::Refused { problem, .. } => match problem.status {
                 401 => Kind::Unauthenticated,

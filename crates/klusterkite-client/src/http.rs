@@ -11,7 +11,7 @@ use ureq::config::ConfigBuilder;
 use ureq::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use ureq::http::{HeaderMap, Method, Request, Response};
 use ureq::typestate::AgentScope;
-use ureq::{Agent, AsSendBody, Body, SendBody};
+use ureq::{Agent, AsSendBody, Body, SendBody, Timeout};
 
 use crate::Error;
 
@@ -145,6 +145,10 @@ impl Http {
         for _ in 1..self.retry.tries {
             match once() {
                 Ok(value) => return Ok(value),
+                // Whoever was silent for so long is so again.
+                Err(failure) if matches!(failure.error, Error::Silent { .. }) => {
+                    return Err(failure.error);
+                }
                 Err(failure) if is_idempotent && failure.error.kind() == crate::Kind::Away => {
                     thread::sleep(failure.retry_after.unwrap_or(pause).min(RETRY_AFTER_MAX));
                     pause = pause.saturating_mul(2);
@@ -202,6 +206,13 @@ impl Http {
         }
         let failed = |source: ureq::Error| {
             let url = shown_url(url);
+            if matches!(
+                source,
+                ureq::Error::Timeout(Timeout::Global | Timeout::RecvResponse | Timeout::RecvBody)
+            ) {
+                let time = time.unwrap_or(ANSWER_TIMEOUT);
+                return Error::Silent { url, time };
+            }
             match self.agents.explain(&url, &source) {
                 Some(error) => Error::Tls(error),
                 None => Error::Unreachable {
@@ -411,6 +422,27 @@ mod tests {
         for (url, expected) in cases {
             assert_eq!(shown_url(url), expected);
         }
+    }
+
+    #[test]
+    fn a_server_that_accepts_and_never_answers_is_asked_once_and_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let http = Http::new(Retry::STANDARD);
+        let call = Call {
+            time: Some(Duration::from_millis(200)),
+            ..Call::get(&url)
+        };
+        let error = http.send(&call).err().unwrap();
+        assert!(matches!(error, Error::Silent { .. }), "{error:?}");
+        assert_eq!(error.kind(), crate::Kind::Away);
+        assert!(
+            error.to_string().contains("gave no whole answer"),
+            "{error}"
+        );
+        listener.accept().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "it was asked once");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::clock::{Clock, wall_clock};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::feed::Feed;
+use crate::node_logs::LogDesk;
 use crate::state::{Decision, Draft, State};
 use turn::Turn;
 
@@ -48,6 +49,7 @@ struct Inner {
     members: watch::Sender<Arc<Members>>,
     /// Life of a lease, in seconds.
     lease_seconds: AtomicU32,
+    logs: LogDesk,
     feed: Feed,
 }
 
@@ -70,6 +72,7 @@ impl Cluster {
             lines: watch::channel(0).0,
             members: watch::channel(Arc::default()).0,
             lease_seconds: AtomicU32::new(lease_seconds(&config, 0)),
+            logs: LogDesk::default(),
             feed: Feed::new(
                 config.feed_credential_file.clone(),
                 config.trust.clone(),
@@ -82,6 +85,11 @@ impl Cluster {
     /// Returns the settings.
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// Returns the requests for output that wait for their nodes.
+    pub(crate) fn logs(&self) -> &LogDesk {
+        &self.0.logs
     }
 
     /// Returns what the manager asks feeds.

@@ -15,6 +15,7 @@ mod health;
 mod input;
 mod migrations;
 mod migrator_logs;
+mod node_logs;
 mod nodes;
 mod packages;
 mod serve;
@@ -161,6 +162,7 @@ fn handler(id: OperationId, method: MethodFilter) -> MethodRouter<Api> {
         Id::NodeList => on(method, nodes::list),
         Id::NodeGet => on(method, nodes::get),
         Id::NodeExplain => on(method, nodes::explain),
+        Id::NodeLogs => on(method, node_logs::lines),
         Id::NodeRestart => on(method, nodes::restart),
         Id::NodeDrain => on(method, nodes::drain),
         Id::NodeCordon => on(method, nodes::cordon),

@@ -21,6 +21,7 @@ mod lease;
 pub mod link;
 pub mod migrations;
 pub mod migrator_logs;
+pub mod node_logs;
 pub mod nodes;
 pub mod operations;
 pub mod orders;

@@ -149,6 +149,10 @@ impl Link {
                 state,
                 reason,
             } => cluster.node_ack(id, order_id, state, reason).await,
+            NodeMessage::Logs(chunk) => {
+                cluster.logs().take(id, chunk);
+                return Ok(());
+            }
             NodeMessage::Bye { reason } => cluster.node_bye(id, incarnation, &reason).await,
             NodeMessage::Hello(_) => return self.refuse("a second hello on one link").await,
         };

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use klusterkite_tls::Trust;
 use klusterkite_wire::NodeId;
-use klusterkite_wire::link::{ManagerMessage, Members, NodeMessage, NodeReport, Order};
+use klusterkite_wire::link::{
+    LogChunk, LogRequest, ManagerMessage, Members, NodeMessage, NodeReport, Order,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{self, Instant};
@@ -44,6 +46,8 @@ pub struct LinkSettings {
 pub enum LinkEvent {
     /// Do something; answer with [`Link::answer`].
     Order(Box<Order>),
+    /// Give lines of output; answer with [`Link::answer_logs`].
+    Logs(LogRequest),
     /// The members changed.
     Members(Members),
     /// A newer incarnation of this node exists: stop.
@@ -87,6 +91,11 @@ impl Link {
     /// Answers an order, now or as soon as there is a connection.
     pub async fn answer(&self, answer: Answer) {
         self.command(Input::Answer(answer)).await;
+    }
+
+    /// Answers a request for output, if there still is a connection.
+    pub async fn answer_logs(&self, chunk: LogChunk) {
+        self.command(Input::Logs(chunk)).await;
     }
 
     /// Says `bye`, if there is a connection, and ends the link. Takes a few seconds at most.
@@ -172,6 +181,7 @@ impl Driver {
                         return;
                     }
                     Output::Order(order) => LinkEvent::Order(Box::new(order)),
+                    Output::Logs(request) => LinkEvent::Logs(request),
                     Output::Members(members) => LinkEvent::Members(members),
                     Output::Fenced => {
                         // The receiver is gone only when the node has ended anyway.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use klusterkite_node::{
     Answer, Introduction, Link, LinkEvent, LinkSettings, MembersFile, MembersService, bind_socket,
 };
-use klusterkite_wire::link::ReportedStatus;
+use klusterkite_wire::link::{LogChunk, LogRequest, ReportedStatus};
 use klusterkite_wire::service_directory::{MEMBERS_SOCKET, NODE_TOKEN};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ use tokio::time::{self, Instant};
 
 use crate::containment::Containment;
 use crate::directory::{HostedProcess, ServiceDirectory};
+use crate::journal::Journal;
 use crate::launcher::Launcher;
 use crate::node::{Action, Ending, Event, Node};
 use crate::output::{Output, Stream, Tail};
@@ -26,6 +27,9 @@ use crate::sockets::{SocketPaths, listen_for_notices};
 
 /// How many events of processes, probes and the launcher may wait; their senders wait then.
 const QUEUE_LENGTH: usize = 256;
+
+/// How many requests for output may be open: a manager asks for a few readers.
+const LOG_ANSWERS_MAX: usize = 16;
 
 /// How long the output of ended processes is waited for: something outside their groups may hold the pipes for ever.
 const OUTPUT_TIME_MAX: Duration = Duration::from_millis(500);
@@ -40,6 +44,11 @@ pub(crate) async fn run(directory: ServiceDirectory, output: Output) -> Result<E
     let members_socket = bind_socket(Path::new(MEMBERS_SOCKET))?;
     let members_file = directory.data.join(".klusterkite").join("members.json");
     let members = MembersService::start(members_socket, MembersFile::new(members_file));
+
+    let logs = directory.data.join(".klusterkite").join("logs");
+    let journal = Journal::start(logs).context("no thread can be started")?;
+    output.note_in(journal.clone());
+    let (chunks, mut answers) = mpsc::channel(LOG_ANSWERS_MAX);
 
     let (events, mut inbox) = mpsc::channel(QUEUE_LENGTH);
     let launcher = Launcher::connect(events.clone()).await;
@@ -102,17 +111,39 @@ pub(crate) async fn run(directory: ServiceDirectory, output: Output) -> Result<E
             event = next(&mut link_events) => match event {
                 LinkEvent::Order(order) => Event::Order(order),
                 LinkEvent::Fenced => Event::Fenced,
+                LinkEvent::Logs(request) => {
+                    give_logs(&journal, request, &chunks);
+                    actions = Vec::new();
+                    continue;
+                }
                 LinkEvent::Members(newest) => {
                     members.publish(newest);
                     actions = Vec::new();
                     continue;
                 }
             },
+            chunk = answers.recv() => {
+                host.link.answer_logs(chunk.expect("the host holds a sender")).await;
+                actions = Vec::new();
+                continue;
+            }
             () = passed(deadline) => Event::TimePassed,
         };
         host.observe(&event);
         actions = node.handle(start.elapsed(), event);
     }
+}
+
+/// Looks for output in a task of its own; what the manager asks for beyond the limit gets no answer.
+fn give_logs(journal: &Journal, request: LogRequest, chunks: &mpsc::Sender<LogChunk>) {
+    let Ok(place) = chunks.clone().try_reserve_owned() else {
+        tracing::warn!("the manager asks for output too often");
+        return;
+    };
+    let answer = journal.clone().answer(request);
+    tokio::spawn(async move {
+        place.send(answer.await);
+    });
 }
 
 fn link_settings(directory: &ServiceDirectory) -> LinkSettings {

@@ -6,6 +6,7 @@
 mod containment;
 mod directory;
 mod host;
+mod journal;
 mod launcher;
 mod node;
 mod output;

@@ -7,12 +7,15 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use klusterkite_wire::link::LOG_OF_HOST;
 use klusterkite_wire::start::{CRASH_LINE_BYTES_MAX, CRASH_LINES_MAX};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+use crate::journal::Journal;
 
 /// Longest line that is forwarded in one piece, in bytes; longer ones are split.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -42,6 +45,7 @@ enum Message {
 pub(crate) struct Output {
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
+    journal: Arc<OnceLock<Journal>>,
 }
 
 impl Output {
@@ -49,8 +53,21 @@ impl Output {
     pub(crate) fn start() -> Self {
         let (queue, messages) = mpsc::sync_channel(QUEUE_LENGTH);
         thread::spawn(move || write_all(&messages));
-        let dropped = Arc::new(AtomicU64::new(0));
-        Self { queue, dropped }
+        Self::new(queue)
+    }
+
+    fn new(queue: SyncSender<Message>) -> Self {
+        Self {
+            queue,
+            dropped: Arc::default(),
+            journal: Arc::default(),
+        }
+    }
+
+    /// Notes all lines from now on in a journal, too.
+    pub(crate) fn note_in(&self, journal: Journal) {
+        // There is one host in a program.
+        let _ = self.journal.set(journal);
     }
 
     /// Writes a line, which ends with a line feed, as soon as possible.
@@ -70,6 +87,9 @@ impl Output {
 
     /// Waits until everything so far is written, but not for long.
     pub(crate) fn finish(&self) {
+        if let Some(journal) = self.journal.get() {
+            journal.finish();
+        }
         let (done, wait) = mpsc::sync_channel(1);
         if self.queue.try_send(Message::Finish(done)).is_ok() {
             // Nobody reads: what is left is lost with the process.
@@ -98,6 +118,9 @@ fn write_all(messages: &Receiver<Message>) {
 /// Takes log lines of the host.
 impl Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(journal) = self.journal.get() {
+            journal.push(LOG_OF_HOST, Stream::Err, line.trim_ascii_end());
+        }
         self.line(Stream::Err, line.to_vec());
         Ok(line.len())
     }
@@ -162,6 +185,9 @@ pub(crate) async fn forward(
 
 fn emit(line: &[u8], name: &str, stream: Stream, output: &Output, tail: &Tail) {
     tail.push(line);
+    if let Some(journal) = output.journal.get() {
+        journal.push(name, stream, line);
+    }
     let mut text = format!("[{name}] ").into_bytes();
     text.extend_from_slice(line);
     text.push(b'\n');
@@ -174,8 +200,7 @@ mod tests {
 
     async fn lines_of(text: &[u8]) -> Vec<String> {
         let (queue, messages) = mpsc::sync_channel(QUEUE_LENGTH);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let output = Output { queue, dropped };
+        let output = Output::new(queue);
         let tail = Tail::default();
         forward(text, "a".to_owned(), Stream::Out, output, tail).await;
         messages
@@ -206,8 +231,7 @@ mod tests {
     #[test]
     fn lines_that_find_no_place_are_counted_and_said() {
         let (queue, messages) = mpsc::sync_channel(2);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let output = Output { queue, dropped };
+        let output = Output::new(queue);
         for _ in 0..5 {
             output.line(Stream::Out, b"x\n".to_vec());
         }

@@ -48,6 +48,8 @@ pub enum NodeMessage {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// Answers [`ManagerMessage::Logs`].
+    Logs(LogChunk),
     /// A clean leave: the node is gone as soon as this arrives.
     Bye {
         /// Why the node leaves.
@@ -225,6 +227,8 @@ pub enum ManagerMessage {
         /// Number of the heartbeat.
         seq: u64,
     },
+    /// Asks for output of the node's processes; a node that does not know the message does not answer.
+    Logs(LogRequest),
     /// Tells who is there, for the roles that the node watches.
     Members(Members),
     /// A newer incarnation of this node id exists: the node stops itself.
@@ -235,6 +239,76 @@ pub enum ManagerMessage {
         url: String,
     },
 }
+
+/// Asks for lines of output; each request is answered once, so that whoever reads slowly asks slowly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct LogRequest {
+    /// Comes back in the answer.
+    pub request: u64,
+    /// Only lines after this cursor, oldest first; without it the last ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Only lines of this process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// Most lines of the answer; the node may give fewer.
+    pub lines: u32,
+    /// How long to wait for a line if there is none yet, in seconds.
+    #[serde(default)]
+    pub wait_seconds: u32,
+}
+
+/// Lines of output of a node's processes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct LogChunk {
+    /// The request.
+    pub request: u64,
+    /// The lines, oldest first.
+    pub lines: Vec<LogLine>,
+    /// Where to go on: lines up to here were given, or are not of the process that was asked for.
+    pub cursor: u64,
+}
+
+/// One line of output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct LogLine {
+    /// Grows with each line of the node, over its restarts too.
+    pub cursor: u64,
+    /// When it was read, in Unix milliseconds.
+    pub at: u64,
+    /// Process of the manifest, or [`LOG_OF_HOST`].
+    pub process: String,
+    /// Where it was written.
+    pub stream: LogStream,
+    /// The line, without its end.
+    pub line: String,
+}
+
+/// Where a line of output was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Name under which the service host's own log is found among the output of processes.
+pub const LOG_OF_HOST: &str = "klusterkite-service";
+
+/// Most lines of a [`LogChunk`].
+pub const LOG_LINES_MAX: u32 = 1000;
+
+/// Longest time that a node waits for a line, in seconds.
+pub const LOG_WAIT_SECONDS_MAX: u32 = 20;
 
 /// Tells a node to do something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-use klusterkite_api::nodes::{Node, NodeExplanation, NodeRequest};
+use klusterkite_api::nodes::{Node, NodeExplanation, NodeLine, NodeRequest};
 use klusterkite_api::operations::OperationId;
 use klusterkite_wire::NodeId;
 
@@ -15,6 +15,12 @@ pub(crate) fn run(command: &NodeCommand, context: &mut Context) -> anyhow::Resul
         }
         NodeCommand::Show { id } => show(context, id),
         NodeCommand::Explain { id } => explain(context, id),
+        NodeCommand::Logs {
+            id,
+            follow,
+            process,
+            lines,
+        } => logs(context, id, *follow, process.as_deref(), *lines),
         NodeCommand::Restart(arguments) => stop(context, OperationId::NodeRestart, arguments),
         NodeCommand::Drain(arguments) => stop(context, OperationId::NodeDrain, arguments),
         NodeCommand::Cordon { id } => mark(context, OperationId::NodeCordon, id),
@@ -52,6 +58,30 @@ fn explain(context: &mut Context, id: &str) -> anyhow::Result<Exit> {
         .path("nodeId", id)
         .send()?;
     context.print(&explanation, render::node::explanation)?;
+    Ok(Exit::Done)
+}
+
+/// Shows lines of processes: the last ones, and those that come if asked.
+fn logs(
+    context: &mut Context,
+    id: &str,
+    follow: bool,
+    process: Option<&str>,
+    lines: u32,
+) -> anyhow::Result<Exit> {
+    let id = full_id(context, id)?;
+    context.client()?;
+    let context = &*context;
+    let call = context
+        .logged_in()
+        .operation(OperationId::NodeLogs)
+        .path("nodeId", id)
+        .query("lines", lines)
+        .query_optional("process", process)
+        .query_optional("follow", follow.then_some(true));
+    for line in call.lines::<NodeLine>() {
+        context.print_line(&line?, render::node::line)?;
+    }
     Ok(Exit::Done)
 }
 

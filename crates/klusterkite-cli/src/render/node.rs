@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use klusterkite_api::nodes::{Node, NodeExplanation, NodeOrder, Template};
+use klusterkite_api::nodes::{Node, NodeExplanation, NodeLine, NodeOrder, Template};
 
-use super::{NONE, joined, or_none, pairs, table, waits, word, yes_or_no};
+use super::{NONE, joined, one_line, or_none, pairs, table, waits, word, yes_or_no};
 
 /// Renders a list of nodes.
 pub fn list(nodes: &[Node]) -> String {
@@ -29,6 +29,18 @@ pub fn list(nodes: &[Node]) -> String {
         ],
         rows,
     )
+}
+
+/// Renders a line that a process wrote.
+pub fn line(line: &NodeLine) -> String {
+    let NodeLine {
+        at,
+        process,
+        stream,
+        line,
+        ..
+    } = line;
+    one_line(&format!("{at}  {process}  {stream}  {line}"))
 }
 
 /// Says in a few words what is special about a node.

@@ -1,6 +1,7 @@
 use std::fmt::{Display, Write as _};
+use std::time::Duration;
 
-use klusterkite_api::operations::{Access, Method as ApiMethod, Operation};
+use klusterkite_api::operations::{Access, Method as ApiMethod, Operation, OperationId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Method;
@@ -8,6 +9,15 @@ use ureq::http::Method;
 use super::{ApiClient, LineStream, json};
 use crate::http::{Answer, Call, encoded};
 use crate::{Error, Kind};
+
+/// Time for an answer from the manager's memory and store: it gives up itself after 30 s.
+const TIME: Duration = Duration::from_secs(35);
+
+/// Time for an answer that waits for something to happen, a minute at most.
+const WAIT_TIME: Duration = Duration::from_secs(75);
+
+/// Time for an answer that needs the feed: a check of a large configuration reads all of it.
+const FEED_TIME: Duration = Duration::from_mins(2);
 
 /// A call of one operation, built piece by piece.
 #[must_use = "a call does nothing until it is sent"]
@@ -130,8 +140,25 @@ impl<'c> OperationCall<'c> {
             headers,
             body,
             is_idempotent,
-            time: None,
+            time: Some(self.time()),
         })
+    }
+
+    /// Returns how long the whole answer may take: a little longer than the manager gives itself.
+    fn time(&self) -> Duration {
+        use OperationId as Id;
+        match self.operation.id {
+            Id::ConfigurationCreate
+            | Id::ConfigurationCheck
+            | Id::ConfigurationReady
+            | Id::ConfigurationDiff
+            | Id::MigrationPlan
+            | Id::MigrationCreate
+            | Id::PackageList
+            | Id::PackageGet => FEED_TIME,
+            Id::MemberList => WAIT_TIME,
+            _ => TIME,
+        }
     }
 
     fn needs_token(&self) -> bool {

@@ -19,6 +19,7 @@ mod input;
 mod leases;
 mod migrations;
 mod migrator_logs;
+mod node_logs;
 mod nodes;
 mod operators;
 mod places;

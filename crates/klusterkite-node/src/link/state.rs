@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klusterkite_wire::link::{
-    AckState, Endpoint, Hello, LINK_PROTOCOL, ManagerMessage, Members, Module, NodeMessage,
-    NodeReport, Order, ReportedStatus,
+    AckState, Endpoint, Hello, LINK_PROTOCOL, LogChunk, LogRequest, ManagerMessage, Members,
+    Module, NodeMessage, NodeReport, Order, ReportedStatus,
 };
 use klusterkite_wire::{
     ConfigurationId, ContainerType, Incarnation, LeaderEpoch, OrderId, Runtime, TemplateCode,
@@ -72,6 +72,8 @@ pub enum Input {
     Report(NodeReport),
     /// The node answers an order.
     Answer(Answer),
+    /// The node answers a request for output.
+    Logs(LogChunk),
     /// The node leaves the cluster.
     Leave {
         /// Why, one sentence.
@@ -120,6 +122,8 @@ pub enum Output {
     },
     /// The manager ordered something that is not known yet.
     Order(Order),
+    /// The manager asks for output of processes.
+    Logs(LogRequest),
     /// The members changed.
     Members(Members),
     /// A newer incarnation of this node exists: the node has to stop itself.
@@ -243,6 +247,7 @@ impl LinkState {
                 self.tell_report()
             }
             Input::Answer(answer) => self.answer(answer),
+            Input::Logs(chunk) => self.logs(chunk),
             Input::Leave { reason } => self.leave(reason),
             Input::TimePassed => self.time_passed(now),
         }
@@ -321,6 +326,7 @@ impl LinkState {
             }
             ManagerMessage::Order(order) => self.order(*order),
             ManagerMessage::Members(members) => vec![Output::Members(members)],
+            ManagerMessage::Logs(request) => vec![Output::Logs(request)],
             ManagerMessage::Fenced => self.fenced(),
             ManagerMessage::Moved { url } => self.follow(now, url),
         }
@@ -405,6 +411,14 @@ impl LinkState {
         };
         self.orders.insert(order.id, known);
         vec![Output::Order(order)]
+    }
+
+    /// Sends output to whoever asked; after a new connection nobody waits for it any more.
+    fn logs(&self, chunk: LogChunk) -> Vec<Output> {
+        match self.phase {
+            Phase::Open { .. } => vec![Output::Send(NodeMessage::Logs(chunk))],
+            _ => Vec::new(),
+        }
     }
 
     fn answer(&mut self, answer: Answer) -> Vec<Output> {

@@ -6,5 +6,6 @@ mod bench;
 mod containment;
 mod directory;
 mod life;
+mod logs;
 mod orders;
 mod readiness;

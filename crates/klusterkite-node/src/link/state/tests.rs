@@ -129,11 +129,13 @@ fn show(output: &Output) -> String {
         Output::Send(NodeMessage::Ack {
             order_id, state, ..
         }) => format!("ack {order_id} {state:?}"),
+        Output::Send(NodeMessage::Logs(chunk)) => format!("lines of {}", chunk.request),
         Output::Send(NodeMessage::Bye { reason }) => format!("bye {reason}"),
         Output::Disconnect { .. } => "disconnect".to_owned(),
         Output::Order(order) => format!("order {}", order.id),
         Output::Members(members) => format!("members {}", members.version),
         Output::Fenced => "fenced".to_owned(),
+        Output::Logs(request) => format!("logs {}", request.request),
         Output::Left => "left".to_owned(),
     }
 }
