@@ -35,6 +35,17 @@ pub(crate) const EPOCH_TAKE: &str = "UPDATE leader_epoch \
     SET epoch = CASE WHEN epoch + 1 > $1 THEN epoch + 1 ELSE $1 END, holder = $2 WHERE k = 1 RETURNING epoch";
 pub(crate) const EPOCH_GET: &str = "SELECT epoch FROM leader_epoch WHERE k = 1";
 
+/// Deletes the closed orders of so many nodes and kinds that are older than a number.
+pub(crate) fn orders_forget(count: usize) -> String {
+    let older = |at: usize| {
+        let [node, kind, id] = [1, 2, 3].map(|value| at * 3 + value);
+        format!("(node_id = ${node} AND kind = ${kind} AND id < ${id})")
+    };
+    let older: Vec<String> = (0..count).map(older).collect();
+    let older = older.join(" OR ");
+    format!("DELETE FROM orders WHERE is_open = FALSE AND ({older})")
+}
+
 pub(crate) const SCHEMA_GET: &str = "SELECT version, compatible FROM store_schema WHERE k = 1";
 pub(crate) const SCHEMA_SET: &str =
     "UPDATE store_schema SET version = $1, compatible = $2 WHERE k = 1";
@@ -69,13 +80,13 @@ pub(crate) const NODE_DELETE: &str = "DELETE FROM nodes WHERE id = $1";
 pub(crate) const NODES: &str = "SELECT id, secret_hash, token_hash, incarnation, container_type, runtime, run, cordoned, \
     last_template, last_crash FROM nodes ORDER BY id";
 
-pub(crate) const ORDER_PUT: &str = "INSERT INTO orders \
-    (id, node_id, incarnation, kind, details, ordered, is_open, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-    ON CONFLICT (id) DO UPDATE SET node_id = excluded.node_id, incarnation = excluded.incarnation, \
+pub(crate) const ORDER_PUT: Put = Put {
+    into: "INSERT INTO orders (id, node_id, incarnation, kind, details, ordered, is_open, state) VALUES",
+    columns: 8,
+    then: " ON CONFLICT (id) DO UPDATE SET node_id = excluded.node_id, incarnation = excluded.incarnation, \
     kind = excluded.kind, details = excluded.details, ordered = excluded.ordered, is_open = excluded.is_open, \
-    state = excluded.state";
-pub(crate) const ORDERS_FORGET: &str =
-    "DELETE FROM orders WHERE node_id = $1 AND kind = $2 AND id < $3 AND is_open = FALSE";
+    state = excluded.state",
+};
 pub(crate) const ORDERS: &str =
     "SELECT id, node_id, incarnation, details, ordered, state FROM orders ORDER BY id";
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use klusterkite_wire::NodeId;
+use klusterkite_wire::{NodeId, OrderId};
 use serde::Serialize;
 
 use super::{CONFIGURATION_COUNTER, ORDER_COUNTER, Statement, Value};
@@ -35,10 +35,16 @@ pub(crate) fn changes(changes: &[Change]) -> Result<Vec<Statement>, Error> {
                 puts.events.push(event(row)?);
                 continue;
             }
+            Change::OrderPut(row) => {
+                puts.orders.insert(row.id, order(row)?);
+                let newest = puts.newest_orders.entry((&row.node_id, order_kind(row)));
+                let newest = newest.or_insert(row.id);
+                *newest = row.id.max(*newest);
+                continue;
+            }
             Change::ConfigurationPut(row) => configuration(row)?,
             Change::ConfigurationDelete(id) => one(sql::CONFIGURATION_DELETE, vec![number(id.0)]),
             Change::NodeDelete(id) => one(sql::NODE_DELETE, vec![text(id)]),
-            Change::OrderPut(row) => order(row)?,
             Change::RequestPut(row) => one(sql::REQUEST_PUT, request(row)?),
             Change::RequestDelete(id) => one(sql::REQUEST_DELETE, vec![text(id)]),
             Change::GatePut(row) => one(sql::GATE_PUT, gate(row)?),
@@ -61,32 +67,47 @@ pub(crate) fn changes(changes: &[Change]) -> Result<Vec<Statement>, Error> {
 #[derive(Default)]
 struct Puts<'a> {
     nodes: BTreeMap<&'a NodeId, Vec<Value>>,
+    orders: BTreeMap<OrderId, Vec<Value>>,
+    /// The newest order of a node and a kind among them; closed ones before it go.
+    newest_orders: BTreeMap<(&'a NodeId, &'static str), OrderId>,
     tokens: BTreeMap<&'a str, Vec<Value>>,
     events: Vec<Vec<Value>>,
 }
 
 impl Puts<'_> {
     fn carry_out(&mut self, statements: &mut Vec<Statement>) {
-        let nodes = std::mem::take(&mut self.nodes).into_values().collect();
-        let tokens = std::mem::take(&mut self.tokens).into_values().collect();
-        let events = std::mem::take(&mut self.events);
-        for (put, rows) in [
-            (&sql::NODE_PUT, nodes),
-            (&sql::TOKEN_PUT, tokens),
-            (&sql::EVENT_APPEND, events),
-        ] {
-            put_rows(put, rows, statements);
-        }
+        let Self {
+            nodes,
+            orders,
+            newest_orders,
+            tokens,
+            events,
+        } = std::mem::take(self);
+        let newest_order = orders.keys().next_back().copied();
+        let forget = newest_orders.into_iter();
+        let forget = forget.map(|((node, kind), id)| vec![text(node), text(kind), number(id.0)]);
+        let put = |put: &'static sql::Put| |rows| put.rows(rows);
+        together(nodes.into_values(), put(&sql::NODE_PUT), statements);
+        together(orders.into_values(), put(&sql::ORDER_PUT), statements);
+        together(forget, sql::orders_forget, statements);
+        statements.extend(newest_order.map(|id| counter(ORDER_COUNTER, id.0)));
+        together(tokens.into_values(), put(&sql::TOKEN_PUT), statements);
+        together(events.into_iter(), put(&sql::EVENT_APPEND), statements);
     }
 }
 
-/// Puts rows in statements of a few different lengths, powers of two: the engine keeps what it has prepared.
-fn put_rows(put: &sql::Put, mut rows: Vec<Vec<Value>>, statements: &mut Vec<Statement>) {
+/// Makes statements of a few different lengths, powers of two: the engine keeps what it has prepared.
+fn together(
+    rows: impl Iterator<Item = Vec<Value>>,
+    sql: impl Fn(usize) -> String,
+    statements: &mut Vec<Statement>,
+) {
+    let mut rows: Vec<Vec<Value>> = rows.collect();
     while !rows.is_empty() {
         let most = rows.len().min(ROWS_MAX);
         let count = 1 << most.ilog2();
         statements.push(Statement {
-            sql: put.rows(count).into(),
+            sql: sql(count).into(),
             values: rows.drain(..count).flatten().collect(),
         });
     }
@@ -146,33 +167,24 @@ fn node(row: &NodeRow) -> Result<Vec<Value>, Error> {
     ])
 }
 
-fn order(row: &OrderRow) -> Result<Vec<Statement>, Error> {
-    let kind = match row.kind {
-        OrderRowKind::Prefetch { .. } => "prefetch",
-        OrderRowKind::Stop { .. } => "stop",
-    };
-    let values = vec![
+fn order(row: &OrderRow) -> Result<Vec<Value>, Error> {
+    Ok(vec![
         number(row.id.0),
         text(&row.node_id),
         unsigned("incarnation", row.incarnation.0)?,
-        text(kind),
+        text(order_kind(row)),
         json(&row.kind),
         time(row.ordered)?,
         flag(row.state.is_open()),
         json(&row.state),
-    ];
-    let forget = vec![text(&row.node_id), text(kind), number(row.id.0)];
-    Ok(vec![
-        Statement {
-            sql: sql::ORDER_PUT.into(),
-            values,
-        },
-        Statement {
-            sql: sql::ORDERS_FORGET.into(),
-            values: forget,
-        },
-        counter(ORDER_COUNTER, row.id.0),
     ])
+}
+
+fn order_kind(row: &OrderRow) -> &'static str {
+    match row.kind {
+        OrderRowKind::Prefetch { .. } => "prefetch",
+        OrderRowKind::Stop { .. } => "stop",
+    }
 }
 
 fn request(row: &RequestRow) -> Result<Vec<Value>, Error> {

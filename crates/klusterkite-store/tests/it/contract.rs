@@ -24,6 +24,7 @@ macro_rules! contract {
         $crate::contract::contract! { $open:
             every_row_comes_back_as_it_was_written,
             a_put_replaces_and_a_delete_deletes,
+            many_rows_of_one_commit_come_back,
             a_replaced_leader_cannot_write,
             a_commit_is_applied_as_a_whole_or_not_at_all,
             epochs_grow_whatever_the_clock_says,
@@ -156,6 +157,49 @@ pub(crate) async fn a_put_replaces_and_a_delete_deletes(store: &Store, epoch: Le
     assert!(
         snapshot.requests.is_empty() && snapshot.gates.is_empty() && snapshot.tokens.is_empty()
     );
+}
+
+pub(crate) async fn many_rows_of_one_commit_come_back(store: &Store, epoch: LeaderEpoch) {
+    const ROWS: u8 = 50;
+    let mut changes = Vec::new();
+    for number in 1..=ROWS {
+        let id = i64::from(number);
+        let hash = format!("{number:02}");
+        changes.extend([
+            Change::NodePut(samples::node(number)),
+            Change::OrderPut(samples::stop(id, number, OrderState::Open)),
+            Change::TokenPut(samples::token(&hash, TokenKind::ClientAccess, 9)),
+            Change::EventAppend(samples::event(id)),
+        ]);
+    }
+    // Of one key the last one counts, and what is deleted in between comes back only when it is put again.
+    changes.extend([
+        Change::NodePut(samples::full_node(7)),
+        Change::NodeDelete(samples::node_id(8)),
+        Change::NodeDelete(samples::node_id(9)),
+        Change::NodePut(samples::node(9)),
+        Change::TokenDelete("03".to_owned()),
+    ]);
+    store.commit(epoch, &changes).await.unwrap();
+
+    let snapshot = store.snapshot().await.unwrap();
+    let node = |number| match number {
+        7 => samples::full_node(7),
+        _ => samples::node(number),
+    };
+    let mut nodes: Vec<_> = (1..=ROWS).filter(|n| *n != 8).map(node).collect();
+    nodes.sort_by(|one, other| one.id.cmp(&other.id));
+    assert_eq!(snapshot.nodes, nodes);
+    let orders = snapshot.orders.iter().map(|order| order.id.0);
+    let kept = (1..=i64::from(ROWS)).filter(|id| !matches!(id, 8 | 9));
+    assert!(orders.eq(kept));
+    assert_eq!(snapshot.last_order_id, i64::from(ROWS));
+    assert_eq!(snapshot.tokens.len(), usize::from(ROWS) - 1);
+    assert!(snapshot.tokens.iter().all(|token| token.hash != "03"));
+    let events = store.events(0, 1000).await.unwrap();
+    let ids = events.rows.iter().map(|event| event.id);
+    assert!(ids.eq(1..=i64::from(ROWS)));
+    assert_eq!(events.total, u64::from(ROWS));
 }
 
 pub(crate) async fn a_replaced_leader_cannot_write(store: &Store, old: LeaderEpoch) {
