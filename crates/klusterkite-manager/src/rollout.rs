@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// The loop rests so many times as long as it worked, a tick at most: what it decides on is held meanwhile, and
 /// ten thousand nodes that come at once are one change to plan with, not as many.
-const REST_TIMES: u32 = 9;
+const REST_TIMES: u32 = 4;
 
 impl Cluster {
     /// Runs the loop until the store says that another manager leads, or fails for good.
