@@ -189,7 +189,9 @@ impl NodeLineReader {
                 self.away = Duration::ZERO;
                 Ok(Some(self.waiting.pop_front()))
             }
-            Err(Fault::Conflict { .. }) if self.wanted.follows && self.away < AWAY_MAX => {
+            Err(Fault::Conflict { .. } | Fault::Unavailable { .. })
+                if self.wanted.follows && self.away < AWAY_MAX =>
+            {
                 self.away += AWAY_PAUSE;
                 sleep(AWAY_PAUSE).await;
                 Ok(Some(None))
@@ -251,7 +253,12 @@ impl Cluster {
         {
             return Err(not_connected());
         }
-        match timeout(time, answered).await {
+        let answered = tokio::select! {
+            answered = timeout(time, answered) => answered,
+            // The link ended, and what was asked with it.
+            () = sender.closed() => return Err(not_connected()),
+        };
+        match answered {
             Ok(Ok(chunk)) => Ok(chunk),
             _ => Err(Fault::Unavailable {
                 code: "nodeSilent",
