@@ -1,6 +1,5 @@
 //! The WebSocket of a node.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
@@ -30,30 +29,6 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a socket may take to accept one message.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many links are open in this process.
-static OPEN: AtomicUsize = AtomicUsize::new(0);
-
-/// Returns how many links are open in this process.
-pub(crate) fn open_count() -> usize {
-    OPEN.load(Ordering::Relaxed)
-}
-
-/// Counts a link as long as it lives.
-struct Counted;
-
-impl Counted {
-    fn new() -> Self {
-        OPEN.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        OPEN.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Upgrades a request whose node token was good.
 pub fn upgrade(cluster: Cluster, id: NodeId, upgrade: WebSocketUpgrade) -> Response {
     upgrade
@@ -62,7 +37,6 @@ pub fn upgrade(cluster: Cluster, id: NodeId, upgrade: WebSocketUpgrade) -> Respo
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
         .on_upgrade(move |socket| async move {
-            let _counted = Counted::new();
             let mut link = Link {
                 cluster,
                 id,

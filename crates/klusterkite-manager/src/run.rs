@@ -3,7 +3,6 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +16,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::http;
-use crate::link;
 
 /// The manager failed while it ran; the next start may succeed.
 const EXIT_FAILED: u8 = 1;
@@ -30,12 +28,6 @@ const SETTINGS_BYTES_MAX: u64 = 4 << 20;
 
 /// How long requests are told that there is no database before it is looked for again.
 const OPEN_PAUSE: Duration = Duration::from_secs(1);
-
-/// With so many links one of the nodes speaks all the time, and waking up for each costs more than what it says.
-const LINKS_MANY: usize = 2_000;
-
-/// How long what nodes say comes together then. A thread that has work does not wait.
-const GATHER: Duration = Duration::from_millis(2);
 
 /// Connections that the system takes before the manager does, as far as `net.core.somaxconn` allows: one more is not
 /// answered at all and tries again after a second.
@@ -87,7 +79,6 @@ fn prepare() -> Result<(Runtime, Config, Listening)> {
     allow_all_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .on_thread_park(gather)
         .build()
         .context("cannot start the runtime")?;
     let address = config.listen;
@@ -101,13 +92,6 @@ fn prepare() -> Result<(Runtime, Config, Listening)> {
         })?;
     let listening = Listening { listener, identity };
     Ok((runtime, config, listening))
-}
-
-/// Lets what many nodes say come together, in a thread that has nothing to do.
-fn gather() {
-    if link::open_count() >= LINKS_MANY {
-        thread::sleep(GATHER);
-    }
 }
 
 /// Listens with room for everybody who comes while the manager is busy.
