@@ -71,6 +71,8 @@ pub(crate) struct Cycle {
     phase: Phase,
     /// The last pause after a refusal or a round without anything to start.
     ask_pause: Duration,
+    /// The code of the last answer, if it was to wait.
+    told_to_wait: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +121,7 @@ impl Cycle {
             next,
             phase,
             ask_pause: Duration::ZERO,
+            told_to_wait: None,
         }
     }
 
@@ -283,6 +286,7 @@ impl Cycle {
         };
         match answer {
             Answer::Start(start) => {
+                self.told_to_wait = None;
                 self.ask_pause = Duration::ZERO;
                 self.state.crash = None;
                 let (template, configuration) = (&start.node_template, start.configuration_id);
@@ -299,13 +303,20 @@ impl Cycle {
             Answer::Wait { code, pause } => {
                 self.ask_pause = Duration::ZERO;
                 // The manager has heard of the crash, and has said that what ran is not wanted.
+                let forgets = self.state.crash.is_some() || self.state.good.is_some();
                 self.state.crash = None;
                 self.state.good = None;
-                out.push(say(
-                    Level::Info,
-                    format!("the manager has nothing to start now: `{code}`"),
-                ));
-                out.push(Action::StoreState);
+                // It may be told so every second for months.
+                if self.told_to_wait.as_ref() != Some(&code) {
+                    out.push(say(
+                        Level::Info,
+                        format!("the manager has nothing to start now: `{code}`"),
+                    ));
+                    self.told_to_wait = Some(code);
+                }
+                if forgets {
+                    out.push(Action::StoreState);
+                }
                 self.wait(self.asked_pause(pause, now), 0, now, out);
             }
             Answer::Later { pause } => {

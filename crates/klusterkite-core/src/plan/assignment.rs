@@ -27,8 +27,21 @@ pub use occupancy::{Occupancy, Occupant, Taken};
 /// and keeps 10,000 waiting containers at 170 requests a second.
 pub const RETRY_AFTER_FULL: Duration = Duration::from_mins(1);
 
+/// Questions a second of all waiting containers together, below which they may ask more often: an update with surge
+/// goes on when the next one asks.
+const WAITING_ASKS: u64 = 150;
+
+/// The shortest wait: a second of an update is worth a question.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+
 /// How long a container waits while a migration runs: it is spare capacity that the next step may need.
 pub const RETRY_AFTER_MIGRATING: Duration = Duration::from_secs(5);
+
+/// Shortens a wait as far as the number of waiting containers allows.
+pub fn wait_among(wait: Duration, waiting: usize) -> Duration {
+    let shared = Duration::from_secs(waiting as u64 / WAITING_ASKS);
+    wait.min(shared.max(RETRY_AFTER_MIN))
+}
 
 /// A launcher's question.
 #[derive(Debug, Clone, PartialEq, Eq)]

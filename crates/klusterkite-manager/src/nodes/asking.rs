@@ -1,6 +1,8 @@
 //! Launchers that ask what they should be.
 
-use klusterkite_core::plan::assignment::{Answer, Ask, Taken, WaitCode, assign};
+use std::time::Duration;
+
+use klusterkite_core::plan::assignment::{Answer, Ask, Taken, WaitCode, assign, wait_among};
 use klusterkite_core::plan::rollout::{NodeStatus, Running, speaks_against};
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::Change;
@@ -17,6 +19,9 @@ use crate::state::{Draft, WaitingContainer};
 
 /// A container that waits is forgotten when it has not asked for this many of its waits.
 const WAITS_UNTIL_FORGOTTEN: u32 = 3;
+
+/// It is not forgotten earlier, however often it should ask: a bad line may hold up a question for seconds.
+const FORGOTTEN_AFTER_MIN: Duration = Duration::from_secs(15);
 
 impl Cluster {
     /// Answers a launcher: what it should be, or that it has to wait.
@@ -76,12 +81,12 @@ impl Cluster {
 }
 
 /// Remembers a container that got nothing: it is spare capacity.
-fn waits(draft: &mut Draft<'_>, request: &StartRequest, retry_after: std::time::Duration) {
+fn waits(draft: &mut Draft<'_>, request: &StartRequest, retry_after: Duration) {
     let id = request.node_id.clone();
     let waiting = WaitingContainer {
         container_type: request.container_type.clone(),
         runtime: request.runtime.clone(),
-        until: draft.now + retry_after * WAITS_UNTIL_FORGOTTEN,
+        until: draft.now + (retry_after * WAITS_UNTIL_FORGOTTEN).max(FORGOTTEN_AFTER_MIN),
     };
     draft.remember(move |volatile| {
         volatile.waiting.insert(id, waiting);
@@ -177,7 +182,7 @@ fn start(
             return Err(Fault::Wait {
                 code: code.as_str(),
                 message: why.sentence,
-                retry_after,
+                retry_after: wait_among(retry_after, state.volatile.waiting.len()),
             });
         }
     };

@@ -180,6 +180,16 @@ fn waiting_is_short_while_a_migration_runs() {
 }
 
 #[test]
+fn few_waiting_containers_ask_often_and_many_do_not() {
+    for (waiting, seconds) in [(0, 1), (2, 1), (1_500, 10), (10_000, 60)] {
+        let wait = super::wait_among(RETRY_AFTER_FULL, waiting);
+        assert_eq!(wait.as_secs(), seconds, "{waiting} wait");
+    }
+    let wait = super::wait_among(RETRY_AFTER_MIGRATING, 10_000);
+    assert_eq!(wait, RETRY_AFTER_MIGRATING);
+}
+
+#[test]
 fn b33_asking_again_does_not_count_twice() {
     let one = release(&[("a", 0, Some(1), 1.0)], "strict");
     let mut held = held(&[]);
