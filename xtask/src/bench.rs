@@ -6,10 +6,13 @@ mod feed;
 mod fetch;
 mod figure;
 mod herd;
+mod idle;
 mod launcher;
 mod nodes;
 mod process;
 mod recheck;
+mod sleeper;
+mod update;
 
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -41,8 +44,10 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
         Some("nodes") => nodes::nodes(as_json)?,
         Some("herd") => herd::herd(as_json)?,
         Some("recheck") => recheck::recheck(as_json)?,
+        Some("update") => update::update(as_json)?,
+        Some("idle") => idle::idle(as_json)?,
         _ => bail!(
-            "say what to measure: launcher, hocon, check, decision, fetch, feed, nodes, herd, recheck"
+            "say what to measure: launcher, hocon, check, decision, fetch, feed, nodes, herd, recheck, update, idle"
         ),
     }
     Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ mod ci;
 mod dev;
 mod dist;
 mod fuzz;
+mod hazards;
 mod nuget_exe;
 mod sim;
 mod tidy;
@@ -34,8 +35,9 @@ cargo xtask COMMAND
       --run CMD      runs CMD in the cluster's environment, stops the cluster and ends with CMD's exit code
       --sample NAME  hello (default) or clock-py
       --tls          manager and feed speak TLS, with an authority made for this cluster
+  hazards [NAME…]    a cluster on hosts of its own, at full length: cables, feeds, kills, processes (needs root)
   dist               release binaries and packages in target/dist
-  bench NAME         launcher, hocon, check, decision, fetch, feed, nodes, herd, recheck [--json]: measures, in release
+  bench NAME         launcher, hocon, check, decision, fetch, feed, nodes, herd, recheck, update, idle [--json]: measures, in release
   scenario FILE…     plays scenarios of the simulated cluster and prints what happens
       --update       writes what happens into the files
   histories          random histories of simulated clusters; stops at the first that breaks an invariant
@@ -77,6 +79,7 @@ fn run() -> Result<ExitCode> {
     };
     match command.as_str() {
         "dev" => return dev::dev(&mut arguments),
+        "hazards" => return hazards::hazards(&mut arguments),
         "fuzz" => return fuzz::fuzz(&mut arguments),
         "scenario" => return sim::scenario(&mut arguments),
         "explore" => return sim::explore(&mut arguments),

@@ -95,6 +95,22 @@ pub(crate) const NGINX: Tool = Tool {
     install: "apt install nginx-light",
 };
 
+/// Makes hosts of their own.
+pub(crate) const IP: Tool = Tool {
+    look: &["ip", "-V"],
+    name: "`ip`",
+    purpose: "hosts of the tests are network namespaces",
+    install: "apt install iproute2",
+};
+
+/// Loses frames between them.
+pub(crate) const NFT: Tool = Tool {
+    look: &["nft", "--version"],
+    name: "`nft`",
+    purpose: "it loses frames between the hosts of the tests",
+    install: "apt install nftables",
+};
+
 /// Asks as fast as it can.
 pub(crate) const WRK: Tool = Tool {
     look: &["sh", "-c", "command -v wrk"],
