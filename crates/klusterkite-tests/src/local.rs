@@ -388,6 +388,11 @@ impl LocalCluster {
 
     /// Starts the launcher of a container.
     pub fn start_launcher(&mut self, name: &str) -> Result<()> {
+        self.start_launcher_by(name, &mut self.launcher_command(name))
+    }
+
+    /// Returns the command that starts the launcher of a container.
+    pub fn launcher_command(&self, name: &str) -> Command {
         let built = || self.options.programs.join("klusterkite-launcher");
         let launcher = self.options.launcher.clone().unwrap_or_else(built);
         let mut command = command_on(self.network(), name, &launcher);
@@ -400,7 +405,7 @@ impl LocalCluster {
                 .env("HELLO_PORT", port.to_string())
                 .env("CLOCK_PORT", port.to_string());
         }
-        self.start_launcher_by(name, &mut command)
+        command
     }
 
     /// Starts the launcher of a container by another command.

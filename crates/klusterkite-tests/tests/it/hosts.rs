@@ -3,7 +3,10 @@
 //! The manager and the feed are on one host, each launcher is on another one, and the test stands at the switch
 //! between them. What takes minutes takes seconds here, unless `cargo xtask hazards` runs it.
 
+mod away;
 mod cables;
+mod clock;
 mod feed;
 mod kills;
+mod processes;
 mod stage;

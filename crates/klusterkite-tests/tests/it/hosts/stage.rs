@@ -23,9 +23,14 @@ pub(super) const LEASE: Duration = Duration::from_secs(3);
 /// Longest time for anything that takes seconds on an idle machine.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Tells whether everything lasts as long as it should.
+pub(super) fn is_long() -> bool {
+    std::env::var_os(LONG).is_some()
+}
+
 /// Returns how long something lasts: the first when everything runs, the second in between.
 pub(super) fn lasting(long: Duration, short: Duration) -> Duration {
-    if std::env::var_os(LONG).is_some() {
+    if is_long() {
         return long;
     }
     eprintln!("shortened to {short:?} from {long:?}, which `cargo xtask hazards` takes");
