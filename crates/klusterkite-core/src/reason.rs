@@ -56,11 +56,17 @@ text_codes! {
     MigrationPaused = "migrationPaused",
     /// The migration is not paused.
     MigrationNotPaused = "migrationNotPaused",
+    /// The migration is automatic: the manager releases its steps.
+    MigrationAutomatic = "migrationAutomatic",
+    /// The migration is manual: the operator releases its steps, back as well.
+    MigrationManual = "migrationManual",
     /// The operation is not possible in the current step of the migration.
     WrongStep = "wrongStep",
     /// There is no resource that could be moved.
     NothingToMigrate = "nothingToMigrate",
-    /// No such resource, or it cannot be moved now.
+    /// There is no such migrator template, migrator or resource.
+    ResourceUnknown = "resourceUnknown",
+    /// The resource cannot be moved now.
     ResourceNotMigratable = "resourceNotMigratable",
     /// No migrator knows both the resource's point and the wanted one.
     NoExecutor = "noExecutor",

@@ -140,6 +140,7 @@ impl Fault {
             Self::Store(error) => match **error {
                 klusterkite_store::Error::Full { .. } => (507, "storageFull"),
                 klusterkite_store::Error::Busy { .. } => (503, "databaseLocked"),
+                klusterkite_store::Error::Fenced { .. } => (503, "notLeader"),
                 _ => (503, "storeFailed"),
             },
         };
@@ -172,6 +173,9 @@ fn store_sentence(error: &klusterkite_store::Error) -> &'static str {
         }
         Error::Busy { .. } => {
             "another program keeps the manager's database locked; end it and try again, nothing was changed"
+        }
+        Error::Fenced { .. } => {
+            "another manager leads this cluster now; ask that one, nothing was changed"
         }
         _ => "the manager's database failed; the manager's log says how, nothing was changed",
     }

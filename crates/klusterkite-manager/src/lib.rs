@@ -17,6 +17,7 @@ pub mod executors;
 pub mod fault;
 pub mod feed;
 pub mod http;
+mod leadership;
 mod lease;
 pub mod link;
 pub mod migrations;

@@ -161,7 +161,7 @@ async fn serve(config: Config, listening: Listening) -> Result<()> {
     let pins = cluster.clone();
     tokio::spawn(async move { pins.pins_keep().await });
     tokio::select! {
-        led = cluster.lead() => led.context("the manager does not lead any more"),
+        led = cluster.lead_while_leader() => led.context("the manager does not lead any more"),
         served = server => served.context("the API ended"),
         ended = ended() => ended,
     }

@@ -347,12 +347,14 @@ impl State {
         }
     }
 
-    /// Returns what the manager is busy with: what runs now, or moves that are about to.
+    /// Returns what the manager is busy with: what runs now, or moves or a reading that are about to.
     pub fn busy_with(&self) -> Option<&str> {
         match &self.volatile.busy {
             Some(busy) => Some(&busy.what),
-            None if self.volatile.moves.is_empty() => None,
-            None => Some("moving resources"),
+            None if !self.volatile.moves.is_empty() => Some("moving resources"),
+            // Nothing is decided on what was read before.
+            None if self.volatile.recheck => Some("reading resources"),
+            None => None,
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod automatic;
 mod build;
+mod course;
 mod drive;
 mod operations;
 mod phases;
@@ -15,12 +16,13 @@ pub(crate) mod refusals;
 mod steps;
 
 pub use automatic::{Next, next};
+pub use course::{may_roll_back, operations};
 pub use drive::{
     Course, Drive, EXECUTOR_DEATHS_MAX, Ended, Turn, drive, ended, executor_deaths, holds_nodes,
     turn,
 };
 pub use operations::{MigrationContext, operations_without_state};
-pub use preview::{MigrationPlan, MoveKind, PlannedMove, plan};
+pub use preview::{MigrationPlan, MoveKind, PlannedMove, blocked, plan};
 pub use steps::Step;
 
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod migration_automatic;
 #[cfg(test)]
+mod migration_course;
+#[cfg(test)]
 mod migration_state;
 #[cfg(test)]
 mod migration_steps;

@@ -360,7 +360,7 @@ fn one_impossible_item_refuses_the_whole_request() {
             &[good.clone(), (key("low", "other"), Side::Destination)],
             source
         ),
-        ReasonCode::ResourceNotMigratable
+        ReasonCode::ResourceUnknown
     );
     assert_eq!(
         ask(&[(key("low", "low"), Side::Source)], source),

@@ -15,7 +15,7 @@ use super::view::{allow, migration_view};
 use super::{Ends, log, switch_nodes};
 use crate::cluster::Cluster;
 use crate::fault::Fault;
-use crate::state::{Draft, State};
+use crate::state::Draft;
 
 impl Cluster {
     /// Starts a migration: it is analysed first, then its operations are allowed, or run.
@@ -134,8 +134,8 @@ impl Cluster {
     /// Sends an automatic migration back to its source.
     pub async fn migration_rollback(&self, actor: &str) -> Result<Accepted, Fault> {
         self.transact(|draft| {
+            allow(draft.state, draft.now, "rollback")?;
             let migration = draft.state.migration.clone().ok_or_else(no_migration)?;
-            going_back(&migration)?;
             let id = migration.id;
             let message = format!(
                 "{actor} sent the migration back to configuration {}",
@@ -177,8 +177,11 @@ impl Cluster {
         };
         self.transact(|draft| {
             allow(draft.state, draft.now, operation)?;
-            manual(draft.state)?;
-            switch_nodes(draft, side, actor)
+            switch_nodes(draft, side, actor)?;
+            if side == Side::Source {
+                end_pause(draft);
+            }
+            Ok(())
         })
         .await?;
         Ok(Accepted {
@@ -196,7 +199,6 @@ impl Cluster {
         let count = asked.len();
         self.transact(|draft| {
             allow(draft.state, draft.now, "migrateResources")?;
-            manual(draft.state)?;
             let ends = Ends::of(draft.state, draft.now).ok_or_else(no_migration)?;
             let resources = ends.resources(draft.state).ok_or_else(not_read)?;
             let moves = resources.moves(&asked, ends.context(draft.state))?;
@@ -275,6 +277,19 @@ fn goes_on(draft: &mut Draft<'_>) {
     });
 }
 
+/// Who sends the nodes back does not want them held: the nodes of the pause are those that turn around.
+fn end_pause(draft: &mut Draft<'_>) {
+    let migration = draft.state.migration.clone();
+    if let Some(migration) = migration.filter(|migration| migration.state == "paused") {
+        let state = "ready".to_owned();
+        draft.put(Change::MigrationPut(MigrationRow {
+            state,
+            reason: None,
+            ..migration
+        }));
+    }
+}
+
 fn asked(request: &ResourcesRequest) -> Vec<(ResourceKey, Side)> {
     let keyed = request.resources.iter().map(|resource| {
         let key = ResourceKey {
@@ -351,33 +366,6 @@ pub(super) fn end(draft: &mut Draft<'_>, side: Side, actor: &str) -> Result<Migr
         message,
     );
     Ok(row)
-}
-
-/// An automatic migration releases its steps itself; who wants to intervene pauses it first.
-fn manual(state: &State) -> Result<(), Refusal> {
-    match &state.migration {
-        Some(migration) if migration.automatic && migration.state != "paused" => {
-            let message = "the migration is automatic; pause it to release steps by hand";
-            Err(Refusal::new(ReasonCode::WrongStep, message))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn going_back(migration: &MigrationRow) -> Result<(), Refusal> {
-    if !migration.automatic {
-        let message = "the migration is manual; release its steps toward the source one by one";
-        return Err(Refusal::new(ReasonCode::WrongStep, message));
-    }
-    if migration.goal == Side::Source {
-        let message = "the migration goes back already";
-        return Err(Refusal::new(ReasonCode::NothingChanges, message));
-    }
-    if migration.state == "preparing" {
-        let message = "the migration is being analysed; cancel it";
-        return Err(Refusal::new(ReasonCode::MigrationPreparing, message));
-    }
-    Ok(())
 }
 
 /// Says that no migration runs.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use klusterkite_core::plan::migration::{EXECUTOR_DEATHS_MAX, Next, executor_deaths, next};
-use klusterkite_core::plan::resources::{ResourceMove, Side, TemplateReading};
+use klusterkite_core::plan::migration::{EXECUTOR_DEATHS_MAX, blocked, executor_deaths};
+use klusterkite_core::plan::resources::{ResourceMove, TemplateReading};
 use klusterkite_core::reason::{ReasonCode, Refusal};
 use klusterkite_core::release::Release;
 use klusterkite_core::time::Timestamp;
@@ -191,7 +191,8 @@ fn analysed(draft: &mut Draft<'_>) -> Result<(), Fault> {
     };
     let migration = ends.migration.clone();
     let id = migration.id;
-    if let Next::Stuck(stuck) = next(&resources, ends.context(state), Side::Destination) {
+    // What cannot come to its end does not begin.
+    if let Some(stuck) = blocked(&resources) {
         let refusal = Refusal {
             code: stuck.code,
             message: stuck.message,

@@ -5,14 +5,14 @@ use klusterkite_api::migrations::{
     Migration, MigrationLogEntry, MigrationMode, MigrationStatus, OnFailure,
 };
 use klusterkite_api::page::Page;
-use klusterkite_core::plan::migration::operations_without_state;
+use klusterkite_core::plan::migration::{self, operations_without_state};
 use klusterkite_core::plan::resources::IdleState;
-use klusterkite_core::reason::{Operation, ReasonCode, Refusal};
+use klusterkite_core::reason::{Operation, Refusal};
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::rows::{MigrationLogRow, MigrationRow};
 use klusterkite_wire::time::rfc3339;
 
-use super::{Ends, obsolete_nodes};
+use super::{Ends, course, obsolete_nodes};
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::state::State;
@@ -135,16 +135,11 @@ pub(super) fn idle(state: &State) -> Option<IdleState> {
 pub(super) fn operations(state: &State, now: Timestamp) -> Vec<Operation> {
     let busy = state.busy_with().is_some();
     let mut operations = match Ends::of(state, now) {
-        Some(ends) => {
-            let preparing = ends.migration.state == "preparing";
-            match ends.resources(state) {
-                Some(resources) if preparing => {
-                    only_cancel(resources.operations(ends.context(state)), ends.migration)
-                }
-                Some(resources) => resources.operations(ends.context(state)),
-                None => operations_without_state(busy, true, preparing),
-            }
-        }
+        Some(ends) => migration::operations(
+            course(ends.migration),
+            ends.resources(state).as_ref(),
+            ends.context(state),
+        ),
         None => match idle(state) {
             Some(idle) => idle.operations(busy, obsolete_nodes(state)),
             None => operations_without_state(busy, false, false),
@@ -164,21 +159,6 @@ pub(super) fn operations(state: &State, now: Timestamp) -> Vec<Operation> {
         }
     }
     operations
-}
-
-/// A migration whose analysis did not succeed can only be cancelled, or analysed again.
-fn only_cancel(operations: Vec<Operation>, migration: &MigrationRow) -> Vec<Operation> {
-    let reason = migration.reason.clone().unwrap_or_else(|| {
-        Refusal::new(
-            ReasonCode::MigrationPreparing,
-            "the migration is still being analysed",
-        )
-    });
-    let refused = |operation: Operation| match operation.id.as_str() {
-        "cancel" | "recheck" | "createMigration" => operation,
-        id => Operation::new::<()>(id, Err(reason.clone())),
-    };
-    operations.into_iter().map(refused).collect()
 }
 
 /// Refuses an operation that is not allowed now, with the reason that the list shows.

@@ -2,8 +2,8 @@
 
 use klusterkite_core::configuration::{ConfigurationContext, ConfigurationState, Trigger, allowed};
 use klusterkite_core::plan::migration::{
-    Drive, EXECUTOR_DEATHS_MAX, Ended, MigrationContext, MigrationState, Next, Turn, drive, ended,
-    executor_deaths, next, turn,
+    Drive, EXECUTOR_DEATHS_MAX, Ended, MigrationContext, MigrationState, Turn, blocked, drive,
+    ended, executor_deaths, turn,
 };
 use klusterkite_core::plan::resources::{IdleState, ResourceMove, Side};
 use klusterkite_core::plan::rollout::{StopReason, obsolete};
@@ -173,11 +173,11 @@ impl Cluster {
         let Some(resources) = self.migration_state() else {
             return;
         };
-        let judged = next(&resources, self.context(), Side::Destination);
+        let judged = blocked(&resources);
         let Some(migration) = &mut self.store.migration else {
             return;
         };
-        if let Next::Stuck(stuck) = judged {
+        if let Some(stuck) = judged {
             let refusal = Refusal {
                 code: stuck.code,
                 message: stuck.message,

@@ -1,7 +1,7 @@
 //! What operators ask, and what breaks.
 
 use klusterkite_core::configuration::{ConfigurationContext, ConfigurationState, Trigger, allowed};
-use klusterkite_core::plan::migration::operations_without_state;
+use klusterkite_core::plan::migration::{self, operations_without_state};
 use klusterkite_core::plan::resources::{ResourceKey, Side};
 use klusterkite_core::plan::rollout::{RequestKind, Target};
 use klusterkite_core::reason::{Operation, ReasonCode, Refusal};
@@ -205,16 +205,11 @@ impl Cluster {
     pub fn operations(&self) -> Vec<Operation> {
         let busy = self.is_busy();
         let mut operations = match &self.store.migration {
-            Some(migration) => {
-                let preparing = migration.phase == Phase::Preparing;
-                match self.migration_state() {
-                    Some(resources) if preparing => {
-                        only_cancel(resources.operations(self.context()), migration)
-                    }
-                    Some(resources) => resources.operations(self.context()),
-                    None => operations_without_state(busy, true, preparing),
-                }
-            }
+            Some(migration) => migration::operations(
+                migration.course(),
+                self.migration_state().as_ref(),
+                self.context(),
+            ),
             None => match self.idle_state() {
                 Some(idle) => idle.operations(busy, self.obsolete_nodes()),
                 None => operations_without_state(busy, false, false),
@@ -316,22 +311,8 @@ impl Cluster {
     }
 
     fn roll_back(&mut self) -> Result<(), Refusal> {
+        self.allow("rollback")?;
         let migration = self.migration_mut()?;
-        let refuse = |code, message: &str| Err(Refusal::new(code, message));
-        if !migration.automatic {
-            let message = "the migration is manual; release its steps toward the source one by one";
-            return refuse(ReasonCode::WrongStep, message);
-        }
-        if migration.goal == Side::Source {
-            return refuse(
-                ReasonCode::NothingChanges,
-                "the migration goes back already",
-            );
-        }
-        if migration.phase == Phase::Preparing {
-            let message = "the migration is being analysed; cancel it";
-            return refuse(ReasonCode::MigrationPreparing, message);
-        }
         (migration.goal, migration.phase, migration.reason) = (Side::Source, Phase::Ready, None);
         self.goes_on();
         say!(self, "an operator sends the migration back");
@@ -347,30 +328,23 @@ impl Cluster {
         }
     }
 
-    /// An automatic migration releases its steps itself.
-    fn manual(&self) -> Result<(), Refusal> {
-        match &self.store.migration {
-            Some(migration) if migration.automatic && migration.phase != Phase::Paused => {
-                let message = "the migration is automatic; pause it to release steps by hand";
-                Err(Refusal::new(ReasonCode::WrongStep, message))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn nodes_by_hand(&mut self, side: Side) -> Result<(), Refusal> {
         self.allow(match side {
             Side::Destination => "updateNodesToDestination",
             Side::Source => "updateNodesToSource",
         })?;
-        self.manual()?;
         self.note_by_hand();
-        self.switch(side)
+        self.switch(side)?;
+        let migration = self.migration_mut()?;
+        if side == Side::Source {
+            // Who sends the nodes back does not want them held.
+            (migration.phase, migration.reason) = (Phase::Ready, None);
+        }
+        Ok(())
     }
 
     fn resources_by_hand(&mut self, asked: &[(ResourceKey, Side)]) -> Result<(), Refusal> {
         self.allow("migrateResources")?;
-        self.manual()?;
         let unread = || Refusal::new(ReasonCode::ResourcesUnknown, "not read yet");
         let resources = self.migration_state().ok_or_else(unread)?;
         let moves = resources.moves(asked, self.context())?;
@@ -485,17 +459,4 @@ fn put<T: Ord>(set: &mut std::collections::BTreeSet<T>, item: T, on: bool) {
     } else {
         set.remove(&item);
     }
-}
-
-/// A migration whose analysis did not succeed can only be cancelled, or analysed again.
-fn only_cancel(operations: Vec<Operation>, migration: &MigrationRow) -> Vec<Operation> {
-    let reason = migration.reason.clone().unwrap_or_else(|| {
-        let message = "the migration is still being analysed";
-        Refusal::new(ReasonCode::MigrationPreparing, message)
-    });
-    let refused = |operation: Operation| match operation.id.as_str() {
-        "cancel" | "recheck" | "createMigration" => operation,
-        id => Operation::new::<()>(id, Err(reason.clone())),
-    };
-    operations.into_iter().map(refused).collect()
 }

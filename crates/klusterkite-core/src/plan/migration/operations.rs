@@ -80,7 +80,7 @@ impl MigrationState {
         let movable = self.movable(context);
         for (key, _) in requests {
             if !movable.iter().any(|entry| entry.is(key)) {
-                return Err(refusals::not_migratable(key));
+                return Err(self.why_not_now(key, self.current(context)));
             }
         }
         let wanted = |entry: &&Entry<'_>, target: Side| {
@@ -202,6 +202,22 @@ impl MigrationState {
             .concat(),
             Step::NodesUpdating | Step::Broken => Vec::new(),
         }
+    }
+
+    /// Says why a resource is not among those that can be moved in a step.
+    fn why_not_now(&self, key: &ResourceKey, step: Step) -> Refusal {
+        if let Some(unknown) = refusals::unknown_part(&self.templates, key) {
+            return unknown;
+        }
+        let entry = self.entries().find(|entry| entry.is(key));
+        let why = match entry.and_then(|entry| entry.phase()) {
+            Some(Phase::BeforeNodes) => "it moves before the nodes",
+            Some(Phase::AfterNodes) => "it moves after the nodes",
+            None => "it has no place in this migration",
+        };
+        let step = step_text(step);
+        let why = format!("{why}, and the step is `{step}`");
+        refusals::not_migratable(key, &why).with("step", step)
     }
 
     /// Tells whether moving resources is what comes next.
@@ -341,10 +357,15 @@ fn may_resume(context: MigrationContext) -> Result<(), Refusal> {
 }
 
 fn wrong_step(step: Step, first: &str) -> Refusal {
-    let text = serde_json::to_value(step)
-        .ok()
-        .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_default();
+    let text = step_text(step);
     let message = format!("not possible in step `{text}`; {first}");
     Refusal::new(ReasonCode::WrongStep, message).with("step", text)
+}
+
+/// Returns the text of a step on the wire.
+fn step_text(step: Step) -> String {
+    serde_json::to_value(step)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }

@@ -47,6 +47,10 @@ pub struct PlannedMove {
     pub executor: Side,
     /// True when a rollback would not undo it: it stays created, or passes a point that cannot be left downward.
     pub cannot_be_undone: bool,
+    /// The points on its way that cannot be left downward, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub irreversible: Vec<Point>,
 }
 
 /// Says what happens to a resource.
@@ -62,11 +66,17 @@ pub enum MoveKind {
     Downgrade,
 }
 
+/// Says why the resources cannot all come to the destination, before anything moves; `None`: they can.
+pub fn blocked(state: &MigrationState) -> Option<Waiting> {
+    let mut blockers = Vec::new();
+    resource_moves(state, &mut blockers);
+    blockers.into_iter().next()
+}
+
 /// Tells what a migration from here to the destination would do.
 pub fn plan(state: &MigrationState, nodes: PlanSummary) -> MigrationPlan {
-    let mut blockers: Vec<Waiting> = cannot_go_on(state).into_iter().map(Waiting::from).collect();
-    let before_nodes = moves(state, Phase::BeforeNodes, &mut blockers);
-    let after_nodes = moves(state, Phase::AfterNodes, &mut blockers);
+    let mut blockers = Vec::new();
+    let [before_nodes, after_nodes] = resource_moves(state, &mut blockers);
     blockers.extend(nodes.blockers.iter().cloned());
     MigrationPlan {
         steps: state.steps(),
@@ -75,6 +85,12 @@ pub fn plan(state: &MigrationState, nodes: PlanSummary) -> MigrationPlan {
         after_nodes,
         blockers,
     }
+}
+
+/// Lists the moves before and after the nodes, and adds what keeps resources from moving.
+fn resource_moves(state: &MigrationState, blockers: &mut Vec<Waiting>) -> [Vec<PlannedMove>; 2] {
+    blockers.extend(cannot_go_on(state).map(Waiting::from));
+    [Phase::BeforeNodes, Phase::AfterNodes].map(|phase| moves(state, phase, blockers))
 }
 
 fn moves(state: &MigrationState, phase: Phase, blockers: &mut Vec<Waiting>) -> Vec<PlannedMove> {
@@ -91,6 +107,7 @@ fn moves(state: &MigrationState, phase: Phase, blockers: &mut Vec<Waiting>) -> V
                 to: planned.point,
                 executor: planned.executor,
                 cannot_be_undone: entry.cannot_be_undone(),
+                irreversible: entry.irreversible_on_the_way(),
             }),
             Err(refusal) => blockers.push(refusal.into()),
         }
@@ -108,21 +125,23 @@ impl Entry<'_> {
     }
 
     fn cannot_be_undone(&self) -> bool {
-        let place = |point: Option<&Point>| {
-            self.migrator
-                .points
-                .iter()
-                .position(|other| Some(other) == point)
-        };
-        if self.resource.source_point.is_none() || self.resource.current_point.is_none() {
-            return true;
-        }
+        self.resource.source_point.is_none()
+            || self.resource.current_point.is_none()
+            || !self.irreversible_on_the_way().is_empty()
+    }
+
+    /// Lists the points between the two ends, the destination's included, that cannot be left downward.
+    fn irreversible_on_the_way(&self) -> Vec<Point> {
+        let points = &self.migrator.points;
+        let place = |point: Option<&Point>| points.iter().position(|other| Some(other) == point);
         let (Some(back), Some(there)) = (
             place(self.resource.source_point.as_ref()),
             place(self.resource.destination_point.as_ref()),
         ) else {
-            return false;
+            return Vec::new();
         };
-        self.irreversible_between(back, there).is_some()
+        let passed = points.iter().take(there + 1).skip(back + 1);
+        let lasting = passed.filter(|point| self.migrator.irreversible.contains(point));
+        lasting.cloned().collect()
     }
 }

@@ -1,6 +1,8 @@
 //! Refusals that several operations share.
 
-use crate::plan::resources::{ReadError, ResourceKey};
+use std::fmt;
+
+use crate::plan::resources::{ReadError, ResourceKey, TemplateState};
 use crate::reason::{Operation, ReasonCode, Refusal};
 
 pub(crate) fn busy() -> Refusal {
@@ -26,10 +28,58 @@ pub(crate) fn nothing_to_migrate() -> Refusal {
     Refusal::new(ReasonCode::NothingToMigrate, "no resource can be moved now")
 }
 
-pub(crate) fn not_migratable(key: &ResourceKey) -> Refusal {
-    let message =
-        format!("resource `{key}` cannot be moved now; see the list of migratable resources");
+/// Says that a resource stays where it is, and why.
+pub(crate) fn not_migratable(key: &ResourceKey, why: &str) -> Refusal {
+    let message = format!("resource `{key}` cannot be moved now: {why}");
     Refusal::new(ReasonCode::ResourceNotMigratable, message).with("resource", key)
+}
+
+/// Says which part of a resource's name nobody knows, and what is known in its place.
+pub(crate) fn unknown_part(templates: &[TemplateState], key: &ResourceKey) -> Option<Refusal> {
+    let ResourceKey {
+        template,
+        migrator,
+        resource,
+    } = key;
+    let refusal = |message| {
+        let refusal = Refusal::new(ReasonCode::ResourceUnknown, message);
+        refusal.with("template", template)
+    };
+    let Some(template_state) = templates.iter().find(|known| known.code == *template) else {
+        let known = listed(templates.iter().map(|known| &known.code));
+        let message = format!("there is no migrator template `{template}`; there is {known}");
+        return Some(refusal(message));
+    };
+    let migrators = &template_state.migrators;
+    let Some(migrator_state) = migrators.iter().find(|known| known.type_name == *migrator) else {
+        let known = listed(migrators.iter().map(|known| &known.type_name));
+        let message =
+            format!("migrator template `{template}` has no migrator `{migrator}`; it has {known}");
+        return Some(refusal(message).with("migrator", migrator));
+    };
+    let resources = &migrator_state.resources;
+    if resources.iter().any(|known| known.code == *resource) {
+        return None;
+    }
+    let known = listed(resources.iter().map(|known| &known.code));
+    let message = format!(
+        "migrator `{migrator}` of template `{template}` has no resource `{resource}`; it has {known}"
+    );
+    let refusal = refusal(message).with("migrator", migrator);
+    Some(refusal.with("resource", resource))
+}
+
+/// Most names in one sentence; who needs the rest looks at the state.
+const NAMES_MAX: usize = 10;
+
+fn listed<T: fmt::Display>(mut names: impl Iterator<Item = T>) -> String {
+    let shown = names.by_ref().take(NAMES_MAX);
+    let shown: Vec<String> = shown.map(|name| format!("`{name}`")).collect();
+    match (shown.is_empty(), names.count()) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => shown.join(", "),
+        (false, more) => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 pub(crate) fn analysis_failed(error: &ReadError) -> Refusal {
@@ -71,6 +121,7 @@ pub(crate) fn without_migration() -> Vec<Operation> {
         "finish",
         "pause",
         "resume",
+        "rollback",
     ];
     let refused = || {
         Err::<(), _>(Refusal::new(

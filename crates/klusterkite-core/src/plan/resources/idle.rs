@@ -54,7 +54,8 @@ impl IdleState {
     pub fn moves(&self, keys: &[ResourceKey]) -> Result<Vec<ResourceMove>, Refusal> {
         for key in keys {
             if !self.migratable.iter().any(|item| item.key == *key) {
-                return Err(refusals::not_migratable(key));
+                return Err(refusals::unknown_part(&self.templates, key)
+                    .unwrap_or_else(|| self.why_not(key)));
             }
         }
         let moves = self
@@ -62,6 +63,25 @@ impl IdleState {
             .iter()
             .filter(|item| keys.contains(&item.key));
         Ok(moves.cloned().collect())
+    }
+
+    /// Says why a resource has nothing to repair.
+    fn why_not(&self, key: &ResourceKey) -> Refusal {
+        let of_migrator = |migrator: &&MigratorState| migrator.type_name == key.migrator;
+        let of_template = |template: &&TemplateState| template.code == key.template;
+        let templates = self.templates.iter().filter(of_template);
+        let migrators = templates.flat_map(|template| &template.migrators);
+        let mut resources = migrators
+            .filter(of_migrator)
+            .flat_map(|migrator| &migrator.resources);
+        let is_lost = resources.any(|resource| {
+            resource.code == key.resource && resource.position == ResourcePosition::OutOfScope
+        });
+        if is_lost {
+            refusals::not_migratable(key, "its migrator does not know the point that it is at")
+        } else {
+            refusals::not_migratable(key, "it is at the last point of its migrator")
+        }
     }
 
     /// Lists the operations on the cluster while no migration runs.
