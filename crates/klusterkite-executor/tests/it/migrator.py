@@ -1,6 +1,9 @@
-"""A migrator whose faults are asked for: migrator.py FAULT STATE_FILE.
+"""A migrator whose faults are asked for: migrator.py FAULT STATE_FILE [DESCRIPTION_FILE].
 
 Points come from the file `points` in the working directory, the state is a text file with the current point.
+A description (JSON) says instead what `initialize` answers, and lists `resources`; the state of each is a file
+`STATE_FILE.RESOURCE`, and every move is appended to the file `moves` beside it.
+A fault `@FILE` is what that file holds when a request comes; no file, no fault.
 """
 
 import json
@@ -9,8 +12,10 @@ import subprocess
 import sys
 import time
 
-fault, state_path = sys.argv[1], sys.argv[2]
-points = open("points").read().split()
+asked_fault, state_path = sys.argv[1], sys.argv[2]
+description = json.load(open(sys.argv[3])) if len(sys.argv) > 3 else None
+codes = description.pop("resources") if description else ["db"]
+points = description["points"] if description else open("points").read().split()
 
 
 def say(**message):
@@ -22,8 +27,27 @@ def log(message):
     say(method="log", params={"level": "info", "message": message})
 
 
-def current():
-    return open(state_path).read() if os.path.exists(state_path) else None
+def fault_now():
+    if not asked_fault.startswith("@"):
+        return asked_fault
+    path = asked_fault[1:]
+    return open(path).read() if os.path.exists(path) else ""
+
+
+def file_of(resource):
+    return f"{state_path}.{resource}" if description else state_path
+
+
+def current(resource="db"):
+    path = file_of(resource)
+    return open(path).read() if os.path.exists(path) else None
+
+
+def put(resource, point):
+    path = file_of(resource)
+    with open(path + ".new", "w") as file:
+        file.write(point)
+    os.rename(path + ".new", path)
 
 
 def hang():
@@ -59,6 +83,8 @@ def initialize():
         return {"protocol": 1, "name": "x", "dependencyType": "codeDependsOnResource", "points": ["a", "a"]}
     if fault == "no-description":
         return "hello"
+    if description:
+        return {"protocol": 1, **description}
     config = json.load(open(os.environ["KLUSTERKITE_CONFIG"]))
     return {
         "protocol": 1,
@@ -99,12 +125,12 @@ def resources():
         time.sleep(100000)
     if fault == "bad-resource":
         return [{"code": "", "name": "?"}, {"code": "db", "name": "good", "currentPoint": current()}]
-    return [{"code": "db", "name": "good", "currentPoint": current()}]
+    return [{"code": code, "name": "good", "currentPoint": current(code)} for code in codes]
 
 
 def migrate(params):
-    point = params["point"]
-    here = current()
+    resource, point = params["resource"], params["point"]
+    here = current(resource)
     if params.get("dryRun"):
         log(f"would go from {here} to {point}")
         return {"point": point}
@@ -112,6 +138,8 @@ def migrate(params):
         raise ValueError("not on a Sunday")
     log(f"going from {here} to {point} with fence {params['fence']}")
     say(method="progress", params={"done": 1, "total": 2})
+    while fault_now() == "wait":
+        time.sleep(0.01)
     if fault == "hang-migrate":
         hang()
     if fault.startswith("escape"):
@@ -123,19 +151,31 @@ def migrate(params):
     if fault == "crash-migrate":
         print("Traceback: the disk is full", file=sys.stderr)
         os._exit(4)
+    if fault == "garbage-migrate":
+        print("Done!", flush=True)
+        time.sleep(100000)
+    elsewhere = points[0] if point != points[0] else points[1]
     if fault == "other-point":
-        return {"point": points[0] if point != points[0] else points[1]}
-    if fault != "lies":
-        with open(state_path + ".new", "w") as file:
-            file.write(point)
-        os.rename(state_path + ".new", state_path)
+        return {"point": elsewhere}
+    if fault == "elsewhere":
+        elsewhere = next(other for other in points if other not in (here, point))
+        put(resource, elsewhere)
+        return {"point": elsewhere}
+    if fault == "lies":
+        return {"point": point}
+    put(resource, point)
+    if description:
+        name = os.path.basename(state_path)
+        with open(os.path.join(os.path.dirname(state_path), "moves"), "a") as file:
+            file.write(f"{name}.{resource} {here} {point}\n")
     return {"point": point}
 
 
-if fault == "no-start":
+if fault_now() == "no-start":
     sys.exit("cannot find my own code")
 for line in sys.stdin:
     request = json.loads(line)
+    fault = fault_now()
     method, params = request["method"], request.get("params") or {}
     if method == "shutdown":
         open(state_path + ".shutdown", "w").close()
@@ -145,7 +185,7 @@ for line in sys.stdin:
         calls = {
             "initialize": initialize,
             "resources": resources,
-            "currentPoint": current,
+            "currentPoint": lambda: current(params["resource"]),
             "migrate": lambda: migrate(params),
         }
         say(id=request["id"], result=calls[method]())

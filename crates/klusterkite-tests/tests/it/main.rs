@@ -18,3 +18,4 @@ mod secure;
 mod story;
 mod support;
 mod switches;
+mod table;
