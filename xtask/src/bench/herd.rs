@@ -238,7 +238,7 @@ fn compare_and_put(container: usize, round: usize) -> String {
 
 /// nginx with one file.
 struct Nginx {
-    _program: Program,
+    program: Program,
     port: u16,
 }
 
@@ -265,9 +265,13 @@ impl Nginx {
         });
         program.still_runs()?;
         ensure!(listens, "nginx does not listen at port {port}");
-        Ok(Self {
-            _program: program,
-            port,
-        })
+        Ok(Self { program, port })
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Asked to end it takes its workers along; killed it would leave them.
+        let _ = self.program.stop();
     }
 }
