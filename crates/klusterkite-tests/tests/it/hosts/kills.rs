@@ -30,10 +30,12 @@ fn everything_on_five_hosts_is_killed_in_turn_and_comes_back() {
     // A launcher, and a host that loses its power: whoever watches the machine starts the launcher again.
     for (host, all) in [("worker-3", false), ("worker-4", true), ("manager", true)] {
         let killed = node_on(&test, &operator, host);
+        let below = processes_below(&test.cluster.container(host));
         let launcher = test.cluster.launchers.get_mut(host).unwrap();
         launcher.kill().unwrap();
         if all {
-            kill(&test, host, "");
+            // What the kernel has not ended with the launcher.
+            below.into_iter().for_each(|id| signal(id, Signal::KILL));
         }
         test.cluster.start_launcher(host).unwrap();
         comes_back(&mut test, &operator, host, killed.as_ref());
@@ -52,7 +54,7 @@ fn everything_on_five_hosts_is_killed_in_turn_and_comes_back() {
     test.cluster.stop().unwrap();
 }
 
-/// Kills what a launcher runs, all of it or one program.
+/// Kills one program that a launcher runs.
 fn kill(test: &TestCluster, host: &str, program: &str) {
     let below = processes_below(&test.cluster.container(host));
     let launcher = test.cluster.launchers[host].id();
