@@ -35,7 +35,9 @@ fn everything_on_five_hosts_is_killed_in_turn_and_comes_back() {
         launcher.kill().unwrap();
         if all {
             // What the kernel has not ended with the launcher.
-            below.into_iter().for_each(|id| signal(id, Signal::KILL));
+            for id in below {
+                signal(id, Signal::KILL);
+            }
         }
         test.cluster.start_launcher(host).unwrap();
         comes_back(&mut test, &operator, host, killed.as_ref());
