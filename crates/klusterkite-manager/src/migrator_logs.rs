@@ -5,6 +5,7 @@
 //! decision ([`klusterkite_store::LINES_OF_RESOURCE_MAX`], [`klusterkite_store::LINES_MAX`]).
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,41 +153,52 @@ fn ends_word(character: char) -> bool {
 /// A migrator should not write them; drivers quote what they were given in their errors all the same.
 fn without_passwords(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(place) = next_secret(rest) {
-        shown.push_str(&rest[..place.start]);
-        shown.push_str("***");
-        rest = &rest[place.end..];
+    for word in line.split_inclusive(ends_word) {
+        let mut from = 0;
+        for (found, password) in passwords(word) {
+            // What only seems to begin in a hidden password is part of it.
+            if found >= from {
+                shown.push_str(&word[from..password.start]);
+                shown.push_str("***");
+                from = password.end;
+            }
+        }
+        shown.push_str(&word[from..]);
     }
-    shown + rest
+    shown
 }
 
-fn next_secret(text: &str) -> Option<std::ops::Range<usize>> {
-    let in_url = text.match_indices("://").find_map(|(at, scheme)| {
-        let start = at + scheme.len();
-        let word = word(&text[start..]);
-        let credentials = &word[..word.rfind('@')?];
-        let colon = credentials.find(':')?;
-        let password = start + colon + 1..start + credentials.len();
-        (!password.is_empty()).then_some(password)
+/// Finds what may be passwords in a word, in their order, each with the place of what announces it. A line may be one
+/// word of a megabyte, so every character is looked at a few times only.
+fn passwords(word: &str) -> Vec<(usize, Range<usize>)> {
+    let word = word.trim_end_matches(ends_word);
+    let places = |of: &[char]| -> Vec<usize> {
+        let places = word.match_indices(of);
+        places.map(|(place, _)| place).collect()
+    };
+    let next = |places: &[usize], from: usize| {
+        let index = places.partition_point(|place| *place < from);
+        places.get(index).copied()
+    };
+    let (colons, ends) = (places(&[':']), places(&[';', '&']));
+    let host = word.rfind('@').unwrap_or(0);
+    let in_urls = word.match_indices("://").filter_map(|(found, scheme)| {
+        let colon = next(&colons, found + scheme.len())?;
+        Some((found, colon + 1..host))
     });
-    let lower = text.to_ascii_lowercase();
-    let in_parameter = ["password=", "pwd="].iter().filter_map(|name| {
-        lower.match_indices(name).find_map(|(at, name)| {
-            let start = at + name.len();
-            let value = word(&text[start..]);
-            let value = &value[..value.find([';', '&']).unwrap_or(value.len())];
-            (!value.is_empty()).then_some(start..start + value.len())
+    let lower = word.to_ascii_lowercase();
+    let in_parameters = ["password=", "pwd="].into_iter().flat_map(|name| {
+        lower.match_indices(name).map(|(found, name)| {
+            let start = found + name.len();
+            (found, start..next(&ends, start).unwrap_or(word.len()))
         })
     });
-    in_url
-        .into_iter()
-        .chain(in_parameter)
-        .min_by_key(|place| place.start)
-}
-
-fn word(text: &str) -> &str {
-    &text[..text.find(ends_word).unwrap_or(text.len())]
+    let mut passwords: Vec<_> = in_urls
+        .chain(in_parameters)
+        .filter(|(_, password)| !password.is_empty())
+        .collect();
+    passwords.sort_by_key(|(_, password)| password.start);
+    passwords
 }
 
 /// Reads lines in their order: those that are stored, and those that come if that is wanted.
@@ -316,6 +328,24 @@ mod tests {
             ("://:@://:@ß", "://:***@ß"),
         ] {
             assert_eq!(without_passwords(line), expected);
+        }
+    }
+
+    #[test]
+    fn a_megabyte_of_passwords_in_one_word_is_hidden_like_a_few() {
+        for (part, hidden) in [("pwd=x;", "pwd=***;"), ("Password=ä&", "Password=***&")] {
+            let times = (1 << 20) / part.len();
+            assert_eq!(without_passwords(&part.repeat(times)), hidden.repeat(times));
+        }
+        // Neither of these ends before the end of the word.
+        for (part, end, hidden) in [
+            ("://", "a@b", "://:***@b"),
+            ("password=", "x", "password=***"),
+            ("://", "", ""),
+        ] {
+            let line = part.repeat((1 << 20) / part.len()) + end;
+            let expected = if hidden.is_empty() { &line } else { hidden };
+            assert_eq!(without_passwords(&line), expected);
         }
     }
 
