@@ -171,6 +171,12 @@ impl Store {
         Ok(leader_epoch(epoch))
     }
 
+    /// Fails when another manager than the caller leads; waits for no writer.
+    pub async fn check_leader(&self, epoch: LeaderEpoch) -> Result<(), Error> {
+        let mut reader = self.reader().await?;
+        check_epoch(&mut reader, epoch, &self.path).await
+    }
+
     /// Applies all changes or none of them, provided that the caller still leads.
     ///
     /// When this returns, they survive the end of the process and of the power.
@@ -181,11 +187,7 @@ impl Store {
         let mut writer = self.writer.lock().await;
         // Immediate: a transaction that reads first and then wants to write fails without waiting.
         let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        let current = number(&mut transaction, sql::EPOCH_GET, Vec::new(), path).await?;
-        let current = leader_epoch(current);
-        if current != epoch {
-            return Err(Error::Fenced { epoch, current });
-        }
+        check_epoch(&mut transaction, epoch, path).await?;
         for statement in statements {
             execute(&mut transaction, statement, path).await?;
         }
@@ -397,6 +399,20 @@ async fn check_invariants(connection: &mut SqliteConnection, path: &Path) -> Res
         if count > 1 {
             return Err(Error::Invariant { what, count });
         }
+    }
+    Ok(())
+}
+
+/// Fails when another manager than the one of this epoch leads.
+async fn check_epoch(
+    connection: &mut SqliteConnection,
+    epoch: LeaderEpoch,
+    path: &Path,
+) -> Result<(), Error> {
+    let current = number(connection, sql::EPOCH_GET, Vec::new(), path).await?;
+    let current = leader_epoch(current);
+    if current != epoch {
+        return Err(Error::Fenced { epoch, current });
     }
     Ok(())
 }

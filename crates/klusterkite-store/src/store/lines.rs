@@ -6,7 +6,7 @@
 use klusterkite_wire::LeaderEpoch;
 use sqlx::Connection as _;
 
-use super::{Store, leader_epoch};
+use super::{Store, check_epoch};
 use crate::codec::{Statement, Value, read, write};
 use crate::rows::{LinesOf, MigratorLineRow};
 use crate::sqlite::{execute, number, query, sorted};
@@ -33,39 +33,23 @@ impl Store {
         let failed = |source| sorted(source, "write", path);
         let mut writer = self.writer.lock().await;
         let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        let current = number(&mut transaction, sql::EPOCH_GET, Vec::new(), path).await?;
-        let current = leader_epoch(current);
-        if current != epoch {
-            return Err(Error::Fenced { epoch, current });
-        }
+        check_epoch(&mut transaction, epoch, path).await?;
         let last = number(&mut transaction, sql::LINES_LAST, Vec::new(), path).await?;
+        let mut statements = Vec::new();
         for (id, row) in (last + 1..).zip(rows) {
-            let values = write::line(id, row)?;
-            let sql = sql::LINE_APPEND;
-            execute(
-                &mut transaction,
-                Statement {
-                    sql: sql.into(),
-                    values,
-                },
-                path,
-            )
-            .await?;
+            statements.push((sql::LINE_APPEND, write::line(id, row)?));
         }
-        let kept = [
-            (
-                sql::LINES_OF_RESOURCE_FORGET,
-                vec![
-                    Value::Number(first.migration_id),
-                    Value::Text(first.template.to_string()),
-                    Value::Text(first.migrator.to_string()),
-                    Value::Text(first.resource.to_string()),
-                    Value::Number(LINES_OF_RESOURCE_MAX.into()),
-                ],
-            ),
-            (sql::LINES_FORGET, vec![Value::Number(LINES_MAX.into())]),
+        let resource = vec![
+            Value::Number(first.migration_id),
+            Value::Text(first.template.to_string()),
+            Value::Text(first.migrator.to_string()),
+            Value::Text(first.resource.to_string()),
+            Value::Number(LINES_OF_RESOURCE_MAX.into()),
         ];
-        for (sql, values) in kept {
+        statements.push((sql::LINES_OF_RESOURCE_FORGET, resource));
+        let all = vec![Value::Number(LINES_MAX.into())];
+        statements.push((sql::LINES_FORGET, all));
+        for (sql, values) in statements {
             execute(
                 &mut transaction,
                 Statement {
