@@ -7,11 +7,14 @@ use anyhow::{Context as _, Result, bail};
 use lexopt::Arg;
 
 use crate::tools::{
-    C_COMPILER, CERT_SYNC, MONO, NEXTEST, NPM, POSTGRES, PYTHON, Tool, cargo, need, root, run,
+    C_COMPILER, CERT_SYNC, IP, MONO, NEXTEST, NFT, NPM, POSTGRES, PYTHON, Tool, build_programs,
+    cargo, need, root, run,
 };
 
 /// What the tests run.
-const TEST_TOOLS: &[Tool] = &[C_COMPILER, NEXTEST, PYTHON, MONO, CERT_SYNC, NPM, POSTGRES];
+const TEST_TOOLS: &[Tool] = &[
+    C_COMPILER, NEXTEST, PYTHON, MONO, CERT_SYNC, NPM, POSTGRES, IP, NFT,
+];
 
 /// Runs every stage, prints the time of each, and fails at the end when one of them failed.
 pub(crate) fn ci() -> Result<ExitCode> {
@@ -52,7 +55,7 @@ pub(crate) fn ci() -> Result<ExitCode> {
 pub(crate) fn test() -> Result<ExitCode> {
     need(TEST_TOOLS)?;
     // The end-to-end tests start the programs of the workspace, samples included.
-    run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    build_programs()?;
     crate::nuget_exe::install()?;
     run(&mut cargo(&["nextest", "run", "--workspace", "--locked"]))?;
     Ok(ExitCode::SUCCESS)
@@ -67,7 +70,7 @@ pub(crate) fn switches(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
             other => return Err(other.unexpected()).context("see `cargo xtask help`"),
         }
     }
-    run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    build_programs()?;
     let mut test = cargo(&[
         "test",
         "--locked",

@@ -12,7 +12,7 @@ use klusterkite_tests::local::{LocalCluster, Options};
 use lexopt::Arg;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::tools::{C_COMPILER, PYTHON, cargo, need, root, run, target};
+use crate::tools::{C_COMPILER, PYTHON, build_programs, need, root, target};
 
 /// Pause between two looks at signals and programs.
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
@@ -38,7 +38,7 @@ pub(crate) fn dev(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
     }
     make_directory(&asked)?;
     println!("building …");
-    run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    build_programs()?;
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, interrupted.clone())?;

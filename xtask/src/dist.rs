@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::tools::{C_COMPILER, cargo, need, root, run, target};
+use crate::tools::{C_COMPILER, build_release, cargo, need, root, run, target};
 
 /// The target for which the static launcher is built.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -17,23 +17,17 @@ const PROGRAMS: [&str; 3] = ["klusterkite", "klusterkite-feed", "klusterkite-see
 /// Builds everything in release and collects it in `target/dist`.
 pub(crate) fn dist() -> Result<ExitCode> {
     need(&[C_COMPILER])?;
-    run(&mut cargo(&[
-        "build",
-        "--workspace",
-        "--bins",
-        "--release",
-        "--locked",
-    ]))?;
+    let release = build_release()?;
     let dist = target().join("dist");
     fs::create_dir_all(&dist)?;
     for program in PROGRAMS {
-        copy(&target().join("release").join(program), &dist.join(program))?;
+        copy(&release.join(program), &dist.join(program))?;
     }
     copy(&static_launcher()?, &dist.join("klusterkite-launcher"))?;
     for entry in fs::read_dir(root().join("packages"))? {
         let mut pack = Command::new(dist.join("klusterkite"));
         pack.args(["package", "pack"]).arg(entry?.path());
-        pack.arg("--binaries").arg(target().join("release"));
+        pack.arg("--binaries").arg(&release);
         run(pack
             .args(["--version", env!("CARGO_PKG_VERSION"), "--out"])
             .arg(&dist))?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use lexopt::Arg;
 
-use crate::tools::{C_COMPILER, IP, NEXTEST, NFT, cargo, need, run};
+use crate::tools::{C_COMPILER, IP, NEXTEST, NFT, build_programs, cargo, need, run};
 
 /// Makes the tests last as long as they should.
 const LONG: &str = "KLUSTERKITE_HAZARDS";
@@ -20,7 +20,7 @@ pub(crate) fn hazards(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
         }
     }
     need(&[C_COMPILER, NEXTEST, IP, NFT])?;
-    run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    build_programs()?;
     let mut filter = "test(/^hosts::/)".to_owned();
     if !names.is_empty() {
         filter = format!("{filter} & ({})", names.join(" | "));

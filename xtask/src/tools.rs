@@ -1,9 +1,10 @@
 //! What several commands need.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// A program of the machine that some command needs.
 pub(crate) struct Tool {
@@ -172,6 +173,19 @@ fn missing(tool: &Tool) -> String {
     )
 }
 
+/// Makes a command of a program that has to be in `PATH`.
+pub(crate) fn installed(program: &str, install: &str) -> Result<Command> {
+    let there = Command::new("which")
+        .arg(program)
+        .stdout(Stdio::null())
+        .status();
+    ensure!(
+        there.is_ok_and(|status| status.success()),
+        "`{program}` is missing: {install}"
+    );
+    Ok(Command::new(program))
+}
+
 fn runs(look: &[&str]) -> bool {
     let output = Command::new(look[0]).args(&look[1..]).output();
     output.is_ok_and(|output| output.status.success())
@@ -207,4 +221,31 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         bail!("{command:?} failed: {status}");
     }
     Ok(())
+}
+
+/// Builds every program of the workspace, samples included, as tests start them.
+pub(crate) fn build_programs() -> Result<()> {
+    run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))
+}
+
+/// Builds every program of the workspace as it is shipped; returns the directory in which they are.
+pub(crate) fn build_release() -> Result<PathBuf> {
+    run(&mut cargo(&[
+        "build",
+        "--workspace",
+        "--bins",
+        "--release",
+        "--locked",
+    ]))?;
+    Ok(target().join("release"))
+}
+
+/// Makes a directory, without anything that an earlier run left in it.
+pub(crate) fn fresh(directory: PathBuf) -> Result<PathBuf> {
+    let failed = || format!("cannot empty {}", directory.display());
+    if directory.exists() {
+        fs::remove_dir_all(&directory).with_context(failed)?;
+    }
+    fs::create_dir_all(&directory).with_context(failed)?;
+    Ok(directory)
 }

@@ -5,6 +5,7 @@ mod events;
 mod lines;
 mod session;
 mod sse;
+mod stream;
 
 pub use call::OperationCall;
 pub use events::EventStream;

@@ -13,6 +13,7 @@ mod events;
 mod guard;
 mod health;
 mod input;
+mod lines;
 mod migrations;
 mod migrator_logs;
 mod node_logs;
@@ -25,16 +26,18 @@ mod waiting;
 pub use serve::{serve, serve_waiting};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRef;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use klusterkite_api::operations::{Method, OPERATIONS, OperationId};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::auth::Grants;
 use crate::cluster::Cluster;
+use crate::fault::Fault;
 use crate::http::guard::{Guard, guard};
 
 /// Requests of launchers and nodes that are answered at a time; more wait a little and are then told to come back.
@@ -46,8 +49,11 @@ const OPERATORS_MAX: usize = 128;
 /// Blocking queries that wait at a time: every node of a large cluster has a link instead.
 const WAITS_MAX: usize = 1024;
 
-/// Open event streams: pages and CLIs of operators.
+/// Open streams of events and logs: pages and CLIs of operators.
 const STREAMS_MAX: usize = 256;
+
+/// When a client without a place for a stream comes back.
+const STREAM_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -58,6 +64,16 @@ struct Api {
     operators: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+}
+
+impl Api {
+    /// Takes one of the places of answers that last as long as somebody reads.
+    fn stream_place(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let place = Arc::clone(&self.streams).try_acquire_owned();
+        place.map_err(|_| Fault::TooMany {
+            retry_after: STREAM_RETRY_AFTER,
+        })
+    }
 }
 
 impl FromRef<Api> for Cluster {
@@ -162,7 +178,7 @@ fn handler(id: OperationId, method: MethodFilter) -> MethodRouter<Api> {
         Id::NodeList => on(method, nodes::list),
         Id::NodeGet => on(method, nodes::get),
         Id::NodeExplain => on(method, nodes::explain),
-        Id::NodeLogs => on(method, node_logs::lines),
+        Id::NodeLogs => on(method, node_logs::of_node),
         Id::NodeRestart => on(method, nodes::restart),
         Id::NodeDrain => on(method, nodes::drain),
         Id::NodeCordon => on(method, nodes::cordon),

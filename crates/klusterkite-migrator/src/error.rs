@@ -100,13 +100,7 @@ pub enum Error {
 
 /// Tells an error and its causes in one line, joined by `: `, cut to a length that fits a message.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
+    let mut text = klusterkite_wire::chain(error);
     cut(&mut text, CHAIN_BYTES_MAX);
     text
 }

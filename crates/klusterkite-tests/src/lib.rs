@@ -8,3 +8,4 @@ pub mod local;
 pub mod migrator;
 pub mod postgres;
 pub mod process;
+pub mod sample;

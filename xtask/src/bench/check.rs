@@ -10,7 +10,7 @@ use klusterkite_tests::local::{LocalCluster, Options};
 use serde_json::Value;
 
 use super::figure::{Bar, Figure, Of, Samples};
-use crate::tools::{C_COMPILER, PYTHON, cargo, need, root, run, target};
+use crate::tools::{C_COMPILER, PYTHON, build_release, cargo, fresh, need, root, run, target};
 
 /// How often everything is measured.
 const ROUNDS: usize = 9;
@@ -59,11 +59,8 @@ pub(super) fn check(as_json: bool) -> Result<()> {
     ];
     let release = ["build", "--release", "--locked", "--quiet"];
     run(cargo(&release).args(built).args(examples))?;
-    run(cargo(&release).args(["--workspace", "--bins"]))?;
-    let directory = target().join("bench-check");
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
+    build_release()?;
+    let directory = fresh(target().join("bench-check"))?;
     let packages = directory.join("nupkg");
     fs::create_dir_all(&packages)?;
     run(resolver().arg("make").arg(&packages))?;

@@ -7,15 +7,14 @@
 mod client;
 mod servers;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use super::figure::{Bar, Figure, Of, Samples};
-use crate::tools::{self, need, target};
+use super::figure::{Bar, Figure, Of, Samples, all_held, missed};
+use crate::tools::{self, fresh, need, target};
 use client::Wrk;
 use servers::{Feed, Nginx, NugetServer, Server};
 
@@ -52,11 +51,7 @@ pub(crate) fn feed(as_json: bool) -> Result<()> {
         tools::TASKSET,
         tools::C_COMPILER,
     ])?;
-    let directory = target().join("bench-feed");
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    fs::create_dir_all(&directory)?;
+    let directory = fresh(target().join("bench-feed"))?;
 
     let mut sides = Sides::start(&directory)?;
     sides.fill()?;
@@ -75,15 +70,7 @@ pub(crate) fn feed(as_json: bool) -> Result<()> {
         limit: None,
         bars: vec![Bar::Most(MEMORY_KIB_MAX, Of::Units)],
     });
-    let missed: Vec<String> = figures
-        .iter()
-        .filter_map(|figure| figure.report(as_json).err())
-        .map(|error| format!("{error:#}"))
-        .collect();
-    if missed.is_empty() {
-        return Ok(());
-    }
-    bail!("{}", missed.join("\nerror: "));
+    all_held(&missed(&figures, as_json))
 }
 
 /// The three servers.

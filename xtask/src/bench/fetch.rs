@@ -16,7 +16,7 @@ use self::sides::{Place, Side};
 use super::figure::{Bar, Figure, Of, Samples};
 use crate::dist::static_launcher;
 use crate::nuget_exe;
-use crate::tools::{BSDTAR, C_COMPILER, MONO, NPM, UNZIP, cargo, need, run, target};
+use crate::tools::{BSDTAR, C_COMPILER, MONO, NPM, UNZIP, cargo, fresh, need, run, target};
 
 /// How often each side is measured.
 const ROUNDS: usize = 7;
@@ -43,10 +43,7 @@ pub(crate) fn fetch(as_json: bool) -> Result<()> {
     need(&[C_COMPILER, MONO, NPM, UNZIP, BSDTAR])?;
     let nuget_exe = nuget_exe::install()?;
     let programs = Programs::build()?;
-    let directory = target().join("bench-fetch");
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
+    let directory = fresh(target().join("bench-fetch"))?;
     let packages = directory.join("packages");
     let with_host = directory.join("with-host");
     fs::create_dir_all(&packages)?;

@@ -100,6 +100,21 @@ impl Figure<'_> {
     }
 }
 
+/// Prints figures; returns what is wrong with those that missed a bar.
+pub(crate) fn missed(figures: &[Figure<'_>], as_json: bool) -> Vec<String> {
+    let reports = figures.iter().map(|figure| figure.report(as_json));
+    reports
+        .filter_map(Result::err)
+        .map(|error| format!("{error:#}"))
+        .collect()
+}
+
+/// Fails when anything was missed, and says all of it.
+pub(crate) fn all_held(missed: &[String]) -> Result<()> {
+    ensure!(missed.is_empty(), "{}", missed.join("\nerror: "));
+    Ok(())
+}
+
 impl Bar {
     /// Says whether our median passes; a side that was not measured passes nothing.
     fn holds(self, ours: f64, peer: Option<f64>, limit: Option<f64>) -> bool {

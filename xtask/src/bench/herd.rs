@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use klusterkite_tests::local::LocalCluster;
@@ -17,11 +17,11 @@ use klusterkite_tests::process::{Program, wait_until};
 use klusterkite_wire::{NodeId, Secret};
 use serde_json::{Value, json};
 
-use super::figure::{Bar, Figure, Of, Samples};
+use super::figure::{Bar, Figure, Of, Samples, all_held, missed};
 use super::free_port;
 use super::nodes::cluster::{self, Crowd, Limits};
 use super::nodes::etcd::Etcd;
-use crate::tools::{self, need, target};
+use crate::tools::{self, build_release, need, target};
 
 /// Containers that ask at once.
 const HERD: usize = 10_000;
@@ -38,7 +38,7 @@ const START_MAX: Duration = Duration::from_secs(10);
 /// Measures the time to the last answer; fails after all figures when one missed its bar.
 pub(crate) fn herd(as_json: bool) -> Result<()> {
     need(&[tools::NGINX])?;
-    cluster::build()?;
+    build_release()?;
     // Every container finds a place, and the one whose answer is measured.
     let limits = Limits::of(HERD, 1);
     let mut cluster = cluster::start("bench-herd", limits, false)?;
@@ -127,19 +127,12 @@ impl Sides {
             figure("herdLast", "ms", |storm| storm.last_ms, bars)?,
             figure("herdMedian", "ms", |storm| storm.p50_ms, vec![])?,
         ];
-        let mut missed: Vec<String> = figures
-            .iter()
-            .filter_map(|figure| figure.report(as_json).err())
-            .map(|error| format!("{error:#}"))
-            .collect();
+        let mut missed = missed(&figures, as_json);
         let failures: f64 = self.ours.iter().map(|storm| storm.failures).sum();
         if failures > 0.0 {
             missed.push(format!("{failures} containers got no answer"));
         }
-        if missed.is_empty() {
-            return Ok(());
-        }
-        bail!("{}", missed.join("\nerror: "));
+        all_held(&missed)
     }
 }
 

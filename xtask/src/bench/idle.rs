@@ -15,7 +15,7 @@ use super::figure::{Bar, Figure, Of, Samples};
 use super::process::Process;
 use super::sleeper;
 use crate::dist::static_launcher;
-use crate::tools::{C_COMPILER, cargo, need, run, target};
+use crate::tools::{C_COMPILER, build_release, fresh, need, target};
 
 /// How often everything but the idle minute is measured.
 const ROUNDS: usize = 5;
@@ -45,18 +45,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn idle(as_json: bool) -> Result<()> {
     need(&[C_COMPILER])?;
     let launcher = static_launcher()?;
-    run(&mut cargo(&[
-        "build",
-        "--workspace",
-        "--bins",
-        "--release",
-        "--locked",
-    ]))?;
-    let directory = target().join("bench-idle");
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    fs::create_dir_all(&directory)?;
+    let programs = build_release()?;
+    let directory = fresh(target().join("bench-idle"))?;
     let program = sleeper::build(&directory)?;
     let mut peers = Vec::new();
     for kind in peers::KINDS {
@@ -65,7 +55,7 @@ pub(crate) fn idle(as_json: bool) -> Result<()> {
             Err(missing) => eprintln!("{} is not measured: {missing:#}", kind.name()),
         }
     }
-    let mut node = Node::start(&directory, &target().join("release"), launcher, &program)?;
+    let mut node = Node::start(&directory, &programs, launcher, &program)?;
     let resting = rest(&node, &peers);
 
     let mut measured = Measured::default();

@@ -8,7 +8,7 @@ use klusterkite_tests::local::{LocalCluster, Options};
 
 use super::figure::{Bar, Figure, Of, Samples};
 use crate::dist::static_launcher;
-use crate::tools::{C_COMPILER, cargo, need, root, run, target};
+use crate::tools::{C_COMPILER, build_programs, need, root, target};
 
 /// Largest launcher binary: it is baked into every image.
 const LAUNCHER_BYTES_MAX: f64 = (4 << 20) as f64;
@@ -33,7 +33,7 @@ pub(crate) fn launcher_limits(as_json: bool) -> Result<()> {
         !linked.contains("libc.so"),
         "the launcher is not static:\n{linked}"
     );
-    run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))?;
+    build_programs()?;
     let directory = target().join("bench-launcher");
     if directory.exists() {
         fs::remove_dir_all(&directory)?;

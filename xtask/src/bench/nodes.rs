@@ -14,7 +14,8 @@ use anyhow::{Result, bail, ensure};
 use klusterkite_tests::local::LocalCluster;
 use klusterkite_tests::process::wait_until;
 
-use super::figure::{Bar, Figure, Of, Samples};
+use super::figure::{Bar, Figure, Of, Samples, all_held, missed};
+use crate::tools::build_release;
 use cluster::{Crowd, Limits, manager, total};
 use journal::Journal;
 
@@ -38,7 +39,7 @@ const LEASE: Duration = Duration::from_secs(10);
 
 /// Measures joining, idling, asking, losing and updating nodes; fails after all figures when one missed its bar.
 pub(crate) fn nodes(as_json: bool) -> Result<()> {
-    cluster::build()?;
+    build_release()?;
     let serf = serf::Serf::measure()?;
     let etcd = etcd::leases()?;
     let few = Few::measure()?;
@@ -112,15 +113,7 @@ pub(crate) fn nodes(as_json: bool) -> Result<()> {
             most(1.15),
         ),
     ];
-    let missed: Vec<String> = figures
-        .iter()
-        .filter_map(|figure| figure.report(as_json).err())
-        .map(|error| format!("{error:#}"))
-        .collect();
-    if missed.is_empty() {
-        return Ok(());
-    }
-    bail!("{}", missed.join("\nerror: "));
+    all_held(&missed(&figures, as_json))
 }
 
 /// What the manager costs while nothing changes.

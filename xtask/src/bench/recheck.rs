@@ -10,10 +10,11 @@ use anyhow::{Context, Result, ensure};
 use klusterkite_tests::api::Operator;
 use klusterkite_tests::local::{LocalCluster, Options};
 use klusterkite_tests::process::wait_until;
+use klusterkite_tests::sample::manager_and;
 use serde_json::{Value, json};
 
 use super::figure::{Bar, Figure, Of, Samples};
-use crate::tools::{cargo, root, run, target};
+use crate::tools::{build_release, fresh, root, target};
 
 /// How often everything is read.
 const ROUNDS: usize = 9;
@@ -38,14 +39,7 @@ const PROGRAM: &str = "klusterkite-migrator-files";
 
 /// Measures in release and fails when a bar is missed.
 pub(super) fn recheck(as_json: bool) -> Result<()> {
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "--workspace",
-        "--bins",
-        "--locked",
-    ]))?;
-    let programs = target().join("release");
+    let programs = build_release()?;
     // Every bar is looked at, also when another one is missed.
     let together = measure("recheck", 1, &programs, as_json);
     let apart = measure("recheckTemplates", MIGRATORS, &programs, as_json);
@@ -54,10 +48,7 @@ pub(super) fn recheck(as_json: bool) -> Result<()> {
 
 /// Measures with the migrators spread over some templates, each of which has an executor.
 fn measure(name: &str, templates: usize, programs: &Path, as_json: bool) -> Result<()> {
-    let directory = target().join("bench-recheck");
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
+    let directory = fresh(target().join("bench-recheck"))?;
     let sites = directory.join("sites");
     make_sites(&sites)?;
     let sample = directory.join("sample");
@@ -204,21 +195,7 @@ fn write_sample(sample: &Path, sites: &Path, templates: usize) -> Result<()> {
         .collect();
     let manifest = json!({ "migrators": commands }).to_string();
     fs::write(package.join("klusterkite.hocon"), manifest)?;
-    let hello = fs::read(root().join("samples/hello/cluster.json"))?;
-    let mut settings: Value = serde_json::from_slice(&hello)?;
-    settings["nodeTemplates"]
-        .as_array_mut()
-        .context("the sample has templates")?
-        .retain(|template| template["code"] == "clusterManager");
-    let packages = settings["packages"]
-        .as_array_mut()
-        .context("the sample has packages")?;
-    packages.retain(|package| {
-        !package["id"]
-            .as_str()
-            .is_some_and(|id| id.starts_with("Hello"))
-    });
-    packages.push(json!({ "id": "Sites", "version": "1.0.0" }));
+    let mut settings = manager_and(&root(), "Sites")?;
     settings["migratorTemplates"] = (0..templates)
         .map(|template| {
             let each = MIGRATORS / templates;

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use klusterkite_tests::process::wait_until;
+use klusterkite_tests::sample::manager_and;
 use serde_json::{Value, json};
 
 use crate::tools::root;
@@ -53,8 +54,7 @@ pub(super) fn write_sample(sample: &Path, program: &Path, more: &Value) -> Resul
     fs::write(package.join("pack.hocon"), facts)?;
     fs::write(package.join("klusterkite.hocon"), MANIFEST)?;
     fs::copy(program, package.join("content/sleeper"))?;
-    let hello = fs::read(root().join("samples/hello/cluster.json"))?;
-    let mut settings: Value = serde_json::from_slice(&hello)?;
+    let mut settings = manager_and(&root(), "Sleeper")?;
     let mut template = json!({
         "code": "sleeper", "name": "Sleeper", "containerTypes": ["worker"], "priority": 1,
         "packageRequirements": [{ "id": "Sleeper" }],
@@ -64,16 +64,7 @@ pub(super) fn write_sample(sample: &Path, program: &Path, more: &Value) -> Resul
     }
     let templates = settings["nodeTemplates"].as_array_mut();
     let templates = templates.context("the sample has templates")?;
-    templates.retain(|template| template["code"] == "clusterManager");
     templates.insert(0, template);
-    settings["migratorTemplates"] = json!([]);
-    let packages = settings["packages"].as_array_mut();
-    let packages = packages.context("the sample has packages")?;
-    packages.retain(|package| {
-        let id = package["id"].as_str();
-        !id.is_some_and(|id| id.starts_with("Hello"))
-    });
-    packages.push(json!({ "id": "Sleeper", "version": "1.0.0" }));
     let text = serde_json::to_vec_pretty(&settings)?;
     fs::write(sample.join("cluster.json"), text)?;
     Ok(())

@@ -3,7 +3,6 @@
 mod cluster;
 mod swarm;
 
-use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -15,7 +14,7 @@ use self::swarm::Swarm;
 use super::figure::{Bar, Figure, Of, Samples};
 use super::sleeper::{self, Stamps, fewest, milliseconds_to_last};
 use crate::dist::static_launcher;
-use crate::tools::{C_COMPILER, cargo, need, run, target};
+use crate::tools::{C_COMPILER, build_release, fresh, need, target};
 
 /// Processes that are replaced.
 const PROCESSES: usize = 20;
@@ -49,18 +48,8 @@ enum Order {
 pub(crate) fn update(as_json: bool) -> Result<()> {
     need(&[C_COMPILER])?;
     let launcher = static_launcher()?;
-    run(&mut cargo(&[
-        "build",
-        "--workspace",
-        "--bins",
-        "--release",
-        "--locked",
-    ]))?;
-    let directory = target().join("bench-update");
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
-    fs::create_dir_all(&directory)?;
+    let programs = build_release()?;
+    let directory = fresh(target().join("bench-update"))?;
     let sleeper = sleeper::build(&directory)?;
     let swarm = match Swarm::start(&directory, &sleeper) {
         Ok(swarm) => Some(swarm),
@@ -69,7 +58,7 @@ pub(crate) fn update(as_json: bool) -> Result<()> {
             None
         }
     };
-    let mut cluster = Ours::start(&directory, &target().join("release"), launcher, &sleeper)?;
+    let mut cluster = Ours::start(&directory, &programs, launcher, &sleeper)?;
     let mut limits = Vec::new();
     let mut sides: [Sides; 2] = Default::default();
     for round in 0..ROUNDS {

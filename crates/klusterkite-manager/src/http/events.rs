@@ -1,7 +1,6 @@
 //! Handler of `/events`.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -25,9 +24,6 @@ const LAST_EVENT_ID: &str = "last-event-id";
 /// How often a stream without events says that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// When a client without a place comes back.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
-
 /// Pages the history, or streams events when the client accepts that and names no page.
 pub(super) async fn list_or_stream(
     State(api): State<Api>,
@@ -44,10 +40,7 @@ pub(super) async fn list_or_stream(
 }
 
 async fn stream(api: &Api, bearer: Bearer, last: Option<i64>) -> Result<Response, Fault> {
-    let place = Arc::clone(&api.streams).try_acquire_owned();
-    let place = place.map_err(|_| Fault::TooMany {
-        retry_after: RETRY_AFTER,
-    })?;
+    let place = api.stream_place()?;
     let reader = EventReader::new(&api.cluster, bearer, last).await;
     let events = reader.into_stream().map(move |event| {
         // The place is given back when the stream is dropped.

@@ -99,6 +99,12 @@ fn setup(dice: &mut Dice, text: &mut String) -> Known {
         }
     }
     let workers = 2 + dice.roll(5);
+    containers(dice, text, workers, &mut known);
+    known
+}
+
+/// Says which containers there are, and starts the cluster.
+fn containers(dice: &mut Dice, text: &mut String, workers: u64, known: &mut Known) {
     let names: Vec<String> = (1..=workers).map(|number| format!("w{number}")).collect();
     let _ = writeln!(text, "containers worker {}", names.join(" "));
     known.containers.extend(names);
@@ -111,7 +117,6 @@ fn setup(dice: &mut Dice, text: &mut String) -> Known {
         known.containers.push("m1".to_owned());
     }
     text.push_str("start 1\n");
-    known
 }
 
 fn node_templates(

@@ -4,10 +4,7 @@
 mod managed;
 mod world;
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
+use klusterkite_tests::disk::SmallDisk;
 use klusterkite_tests::postgres::Postgres;
 use klusterkite_tests::process::{signal, wait_until};
 use rustix::process::Signal;
@@ -153,7 +150,7 @@ fn sqlite_databases_survive_the_kill_of_the_executor() {
 #[test]
 fn sqlite_databases_survive_a_full_disk() {
     let world = World::sqlite();
-    let Some(_mount) = Mount::new(world.file(3).parent().unwrap()) else {
+    let Some(_mount) = SmallDisk::mount(world.file(3).parent().unwrap(), 4) else {
         return;
     };
     world.prove(|world| {
@@ -221,33 +218,5 @@ impl Drop for Gate<'_> {
     fn drop(&mut self) {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
-    }
-}
-
-/// A file system of 4 MiB.
-struct Mount(PathBuf);
-
-impl Mount {
-    /// Returns `None`, with the reason printed, where mounting is not allowed; in CI that is a failure.
-    fn new(path: &Path) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=4m", "none"]);
-        let mounted = mount.arg(path).output();
-        if mounted.as_ref().is_ok_and(|output| output.status.success()) {
-            return Some(Self(path.to_owned()));
-        }
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "a small file system cannot be mounted: {mounted:?}"
-        );
-        let reason = format!("skipped: a small file system cannot be mounted here: {mounted:?}\n");
-        std::io::stderr().write_all(reason.as_bytes()).unwrap();
-        None
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use crate::tools::run;
+use crate::tools::{fresh, run};
 
 /// What has to be there afterwards.
 const FILES: usize = 2_000;
@@ -44,11 +44,7 @@ pub(super) struct Place(PathBuf);
 
 impl Place {
     pub(super) fn new(path: PathBuf) -> Result<Self> {
-        if path.exists() {
-            fs::remove_dir_all(&path)?;
-        }
-        fs::create_dir_all(&path)?;
-        Ok(Self(path))
+        fresh(path).map(Self)
     }
 
     /// Makes one on the file system in memory that Linux has.

@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use klusterkite_tests::process::signal;
 use rustix::process::Signal;
 
 use super::{PATIENCE, children, tree};
 use crate::bench::sleeper::{self, Stamps, milliseconds_to_last};
-use crate::tools::{run, target};
+use crate::tools::{installed, run, target};
 
 /// All of them.
 pub(super) const KINDS: [Kind; 4] = [Kind::Supervisord, Kind::Runit, Kind::S6, Kind::Pm2];
@@ -175,17 +175,4 @@ fn script(directory: &Path, program: &str) -> Result<()> {
     fs::write(&file, text)?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
     Ok(())
-}
-
-/// Makes a command of a program that has to be in `PATH`.
-fn installed(program: &str, install: &str) -> Result<Command> {
-    let there = Command::new("which")
-        .arg(program)
-        .stdout(Stdio::null())
-        .status();
-    ensure!(
-        there.is_ok_and(|status| status.success()),
-        "`{program}` is missing: {install}"
-    );
-    Ok(Command::new(program))
 }

@@ -9,10 +9,11 @@ use anyhow::{Context, Result, bail};
 use klusterkite_tests::api::Operator;
 use klusterkite_tests::local::{LocalCluster, Options};
 use klusterkite_tests::process::processes_below;
+use klusterkite_tests::sample::manager_and;
 use serde_json::{Value, json};
 
 use crate::bench::process::Process;
-use crate::tools::{cargo, root, run, target};
+use crate::tools::{fresh, root, target};
 
 /// Templates that the nodes spread over.
 pub(crate) const TEMPLATES: usize = 20;
@@ -39,23 +40,9 @@ pub(crate) fn code(template: usize) -> String {
     format!("crowd-{template:02}")
 }
 
-/// Builds every program as it is shipped.
-pub(crate) fn build() -> Result<()> {
-    run(&mut cargo(&[
-        "build",
-        "--release",
-        "--workspace",
-        "--bins",
-        "--locked",
-    ]))
-}
-
 /// Starts feed and manager in a directory of their own.
 pub(crate) fn start(name: &str, limits: Limits, tls: bool) -> Result<LocalCluster> {
-    let directory = target().join(name);
-    if directory.exists() {
-        fs::remove_dir_all(&directory)?;
-    }
+    let directory = fresh(target().join(name))?;
     let sample = directory.join("sample");
     write_sample(&sample, limits)?;
     LocalCluster::start(Options {
@@ -78,8 +65,7 @@ fn write_sample(sample: &Path, limits: Limits) -> Result<()> {
         "id = Crowd\ndescription = \"Nothing\"\n",
     )?;
     fs::write(package.join("content/crowd.txt"), "Nothing runs here.\n")?;
-    let hello = fs::read(root().join("samples/hello/cluster.json"))?;
-    let mut settings: Value = serde_json::from_slice(&hello)?;
+    let mut settings = manager_and(&root(), "Crowd")?;
     let mut templates: Vec<Value> = (0..TEMPLATES)
         .map(|template| {
             json!({
@@ -93,24 +79,9 @@ fn write_sample(sample: &Path, limits: Limits) -> Result<()> {
             })
         })
         .collect();
-    let all = settings["nodeTemplates"]
-        .as_array()
-        .context("the sample has templates")?;
-    let manager = all
-        .iter()
-        .find(|template| template["code"] == "clusterManager");
-    templates.push(manager.context("the sample has a manager")?.clone());
+    let manager = settings["nodeTemplates"].as_array_mut();
+    templates.append(manager.context("the sample has a manager")?);
     settings["nodeTemplates"] = json!(templates);
-    settings["migratorTemplates"] = json!([]);
-    let packages = settings["packages"]
-        .as_array_mut()
-        .context("the sample has packages")?;
-    packages.retain(|package| {
-        !package["id"]
-            .as_str()
-            .is_some_and(|id| id.starts_with("Hello"))
-    });
-    packages.push(json!({ "id": "Crowd", "version": "1.0.0" }));
     fs::write(
         sample.join("cluster.json"),
         serde_json::to_vec_pretty(&settings)?,

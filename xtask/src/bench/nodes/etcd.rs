@@ -1,6 +1,5 @@
 //! etcd: a store in which leases are kept, and which others build such managers on.
 
-use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -14,7 +13,7 @@ use ureq::Agent;
 
 use crate::bench::free_port;
 use crate::bench::process::Process;
-use crate::tools::{self, is_there, target};
+use crate::tools::{self, fresh, is_there, target};
 
 /// Leases, one for each of as many nodes as our manager has.
 const LEASES: usize = 10_000;
@@ -43,11 +42,7 @@ impl Etcd {
         if !is_there(&tools::ETCD) {
             return Ok(None);
         }
-        let directory = target().join(name);
-        if directory.exists() {
-            fs::remove_dir_all(&directory)?;
-        }
-        fs::create_dir_all(&directory)?;
+        let directory = fresh(target().join(name))?;
         let (port, peer_port) = (free_port()?, free_port()?);
         let (url, peer_url) = (
             format!("http://127.0.0.1:{port}"),

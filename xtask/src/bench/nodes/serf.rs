@@ -1,6 +1,5 @@
 //! serf: a membership by gossip, with an agent on every machine.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -12,7 +11,7 @@ use serde_json::Value;
 
 use crate::bench::free_port;
 use crate::bench::process::Process;
-use crate::tools::{self, is_there, target};
+use crate::tools::{self, fresh, is_there, target};
 
 /// Agents on this machine.
 const AGENTS: usize = 20;
@@ -41,11 +40,7 @@ impl Serf {
         if !is_there(&tools::SERF) {
             return Ok(None);
         }
-        let directory = target().join("bench-nodes-serf");
-        if directory.exists() {
-            fs::remove_dir_all(&directory)?;
-        }
-        fs::create_dir_all(&directory)?;
+        let directory = fresh(target().join("bench-nodes-serf"))?;
         let first = Agent::start(&directory, 0, None)?;
         let mut agents = Vec::new();
         for number in 1..AGENTS {

@@ -11,6 +11,7 @@ use klusterkite_tests::process::wait_until;
 
 use super::{BATCH, Order, PATIENCE, PROCESSES, measured};
 use crate::bench::sleeper::{self, Stamps};
+use crate::tools::installed;
 
 /// How long the engine may take to start.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -43,14 +44,7 @@ impl Swarm {
             "only root may start an engine"
         );
         for program in ["dockerd", "docker", "unshare", "ip"] {
-            let there = Command::new("which")
-                .arg(program)
-                .stdout(Stdio::null())
-                .status();
-            ensure!(
-                there.is_ok_and(|status| status.success()),
-                "`{program}` is missing: apt install docker.io iproute2 util-linux"
-            );
+            installed(program, "apt install docker.io iproute2 util-linux")?;
         }
         let service = |name: &'static str, options: &'static [&'static str]| -> Result<Service> {
             let log = directory.join(name);

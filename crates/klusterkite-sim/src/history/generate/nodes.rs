@@ -51,18 +51,7 @@ fn setup(dice: &mut Dice, text: &mut String) -> Known {
         }
     }
     let workers = 3 + dice.roll(7);
-    let names: Vec<String> = (1..=workers).map(|number| format!("w{number}")).collect();
-    let _ = writeln!(text, "containers worker {}", names.join(" "));
-    known.containers.extend(names);
-    if dice.percent(30) {
-        text.push_str("containers big b1 b2\n");
-        known.containers.extend(["b1".to_owned(), "b2".to_owned()]);
-    }
-    if known.self_hosted {
-        text.push_str("containers boss m1\n");
-        known.containers.push("m1".to_owned());
-    }
-    text.push_str("start 1\n");
+    super::containers(dice, text, workers, &mut known);
     known
 }
 

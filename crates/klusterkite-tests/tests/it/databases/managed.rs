@@ -4,6 +4,7 @@ use std::fs;
 
 use klusterkite_tests::api::Operator;
 use klusterkite_tests::process::wait_until;
+use klusterkite_tests::sample::manager_and;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -181,13 +182,7 @@ fn write_sample(world: &World) -> TempDir {
             r#"migrators { "Acme.Db" { command = [klusterkite-migrator-sql, migrate, Acme.Db] } }"#;
         fs::write(package.join("klusterkite.hocon"), manifest).unwrap();
     }
-    let hello = fs::read(repository().join("samples/hello/cluster.json")).unwrap();
-    let mut cluster: Value = serde_json::from_slice(&hello).unwrap();
-    let templates = cluster["nodeTemplates"].as_array_mut().unwrap();
-    templates.retain(|template| template["code"] == "clusterManager");
-    let packages = cluster["packages"].as_array_mut().unwrap();
-    packages.retain(|package| !package["id"].as_str().unwrap().starts_with("Hello"));
-    packages.push(json!({ "id": "Acme.Db", "version": "1.0.0" }));
+    let mut cluster = manager_and(&repository(), "Acme.Db").unwrap();
     let settings = world.settings(1..=DATABASES);
     cluster["migratorTemplates"] = json!([{
         "code": "db", "name": "Databases", "configuration": settings.to_string(), "priority": 1,
