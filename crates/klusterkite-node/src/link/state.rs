@@ -16,8 +16,9 @@ use crate::jitter::{BackOff, Jitter};
 /// How long a connect, and then a `welcome`, may take.
 const GREETING_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Pause between two looks at a token file that is not there yet.
-const TOKEN_PAUSE: Duration = Duration::from_millis(500);
+/// Pauses between two looks at a token file that is not there yet, each twice as long as the one before: a launcher that
+/// asks for the token beside a start has it after some milliseconds, one whose manager is away much later.
+const TOKEN_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(500));
 
 /// How often `moved` is followed before it counts as a failure: two standbys may name each other during a failover.
 const MOVES_MAX: u32 = 3;
@@ -144,6 +145,8 @@ pub struct LinkState {
     introduction: Introduction,
     jitter: Jitter,
     back_off: BackOff,
+    /// Pause before the next look at a token file that is not there.
+    token_pause: Duration,
     phase: Phase,
     report: NodeReport,
     /// What the manager was told on this connection.
@@ -205,6 +208,7 @@ impl LinkState {
             introduction,
             jitter: Jitter::new(seed),
             back_off: BackOff::new(),
+            token_pause: TOKEN_PAUSES.0,
             phase: Phase::Waiting { until },
             report,
             told: None,
@@ -261,6 +265,7 @@ impl LinkState {
         self.phase = Phase::Greeting {
             until: now + GREETING_TIME_MAX,
         };
+        self.token_pause = TOKEN_PAUSES.0;
         self.told = Some(self.report.clone());
         for known in self.orders.values_mut() {
             known.sent_after = None;
@@ -301,8 +306,9 @@ impl LinkState {
         match refusal {
             Refusal::NoToken => {
                 self.phase = Phase::Waiting {
-                    until: now + TOKEN_PAUSE,
+                    until: now + self.token_pause,
                 };
+                self.token_pause = (self.token_pause * 2).min(TOKEN_PAUSES.1);
                 Vec::new()
             }
             Refusal::Fenced => self.fenced(),

@@ -215,6 +215,8 @@ impl Cluster {
         let leader = self.leader_mut();
         leader.forget(id);
         leader.losses.insert(id.clone(), now);
+        // Its side of the connection ends with the lease, too: what was on its way comes never.
+        self.containers[super::index_of(id)].inbox.clear();
     }
 
     fn node_gone(&mut self, id: &NodeId, why: &str) {

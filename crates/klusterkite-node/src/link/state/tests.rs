@@ -197,14 +197,24 @@ fn a_connect_or_a_welcome_that_does_not_come_is_given_up() {
 }
 
 #[test]
-fn a_missing_token_is_looked_for_again_soon() {
+fn a_missing_token_is_looked_for_again_at_once_and_then_less_often() {
     let mut bench = Bench::new(&["http://a"]);
+    let (mut pause, pause_max) = TOKEN_PAUSES;
     for _ in 0..50 {
         assert_eq!(bench.pass(), ["connect http://a"]);
         let before = bench.now;
         bench.put(Input::NotConnected(Refusal::NoToken));
-        assert_eq!(bench.link.deadline(), Some(before + TOKEN_PAUSE));
+        assert_eq!(bench.link.deadline(), Some(before + pause));
+        pause = (pause * 2).min(pause_max);
     }
+    assert_eq!(pause, pause_max);
+    bench.pass();
+    bench.put(connected());
+    bench.put(Input::Disconnected);
+    bench.pass();
+    let before = bench.now;
+    bench.put(Input::NotConnected(Refusal::NoToken));
+    assert_eq!(bench.link.deadline(), Some(before + TOKEN_PAUSES.0));
 }
 
 #[test]
