@@ -64,6 +64,43 @@ pub struct Node {
     pub operations: Vec<Operation>,
 }
 
+/// A container in which nothing runs, as far as the manager knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Container {
+    /// Id of the node that ran there, or would.
+    pub node_id: NodeId,
+    /// Kind of the container.
+    pub container_type: ContainerType,
+    /// Runtime (RID).
+    pub runtime: Runtime,
+    /// Whether it gets no work, finds none, or is silent.
+    pub state: ContainerState,
+    /// Why nothing runs there, one sentence.
+    pub reason: String,
+    /// Template of the last node there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_template: Option<TemplateCode>,
+    /// How that crashed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_crash: Option<String>,
+    /// What can be done with it (`restart`, `drain`, `cordon`, `uncordon`).
+    #[serde(default)]
+    pub operations: Vec<Operation>,
+}
+
+/// Says why nothing runs in a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ContainerState {
+    /// An operator took it out of service.
+    Cordoned,
+    /// Its launcher asks, and there is no work for it: spare capacity.
+    Waiting,
+    /// It does not ask.
+    Away,
+}
+
 /// An order to a node that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

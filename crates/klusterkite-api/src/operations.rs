@@ -16,7 +16,7 @@ use crate::migrations::{
     Migration, MigrationCreate, MigrationLogEntry, MigrationPlan, MigratorLine, NodesRequest,
     PlanRequest, ResourcesRequest,
 };
-use crate::nodes::{Node, NodeExplanation, NodeLine, NodeRequest, Template};
+use crate::nodes::{Container, Node, NodeExplanation, NodeLine, NodeRequest, Template};
 use crate::openapi::{Body, form, json, lines, nothing, text};
 use crate::page::Page;
 use crate::privileges::Privilege;
@@ -193,6 +193,7 @@ operations! {
     NodeDrain: Post "/api/v1/nodes/{nodeId}/drain" Needs(P::UpgradeNode), [], json::<NodeRequest>() => 202 json::<Accepted>(), "Stops a node within the budget and cordons its container";
     NodeCordon: Post "/api/v1/nodes/{nodeId}/cordon" Needs(P::UpgradeNode), [], nothing() => 200 json::<Accepted>(), "Gives the container no new work";
     NodeUncordon: Post "/api/v1/nodes/{nodeId}/uncordon" Needs(P::UpgradeNode), [], nothing() => 200 json::<Accepted>(), "Gives the container work again";
+    ContainerList: Get "/api/v1/containers" Needs(P::GetActiveNodeDescriptions), [("state", "Only this state: `cordoned`, `waiting`, `away`"), LIMIT, CURSOR], nothing() => 200 json::<Page<Container>>(), "Lists the containers in which nothing runs, by id, with the reason";
     TemplateList: Get "/api/v1/templates" Needs(P::GetTemplateStatistics), [], nothing() => 200 json::<Page<Template>>(), "Counts nodes per template";
 
     PackageList: Get "/api/v1/packages" Needs(P::GetPackages), [("q", "Search text"), LIMIT], nothing() => 200 json::<Page<Package>>(), "Lists packages of the feed";

@@ -120,6 +120,9 @@ pub enum Command {
     /// Nodes: running services.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Containers in which nothing runs.
+    #[command(subcommand)]
+    Container(ContainerCommand),
     /// Node templates: kinds of node.
     #[command(subcommand)]
     Template(TemplateCommand),
@@ -347,7 +350,7 @@ pub enum SideArgument {
 /// Nodes.
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
-    /// List nodes.
+    /// List nodes, and containers that are out of service.
     List {
         /// Only this template.
         #[arg(long)]
@@ -404,6 +407,17 @@ pub struct NodeArguments {
     /// At once, even below the minimum; needs a privilege of its own and is audited.
     #[arg(long)]
     pub force: bool,
+}
+
+/// Containers in which nothing runs.
+#[derive(Debug, Subcommand)]
+pub enum ContainerCommand {
+    /// List them, and why nothing runs there; `node cordon` and `node uncordon` take their ids.
+    List {
+        /// Only this state: cordoned, waiting, away.
+        #[arg(long)]
+        state: Option<String>,
+    },
 }
 
 /// Node templates.
@@ -618,6 +632,7 @@ mod tests {
             "node restart 0a --force",
             "node drain 0a",
             "node cordon 0a",
+            "container list --state cordoned",
             "template list",
             "package list hello",
             "package show Hello",

@@ -1,6 +1,7 @@
 //! One module per noun; each command is a call, a rendering and an exit code.
 
 mod config;
+mod container;
 mod events;
 mod migration;
 mod node;
@@ -33,6 +34,7 @@ pub(crate) fn run(command: &Command, context: &mut Context) -> anyhow::Result<Ex
         Command::Config(command) => config::run(command, context),
         Command::Migration(command) => migration::run(command, context),
         Command::Node(command) => node::run(command, context),
+        Command::Container(command) => container::run(command, context),
         Command::Template(TemplateCommand::List) => templates(context),
         Command::Package(command) => package::run(command, context),
         Command::Settings(command) => settings::run(command, context),

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod config;
+pub mod container;
 pub mod events;
 pub mod migration;
 pub mod node;

@@ -183,6 +183,7 @@ fn handler(id: OperationId, method: MethodFilter) -> MethodRouter<Api> {
         Id::NodeDrain => on(method, nodes::drain),
         Id::NodeCordon => on(method, nodes::cordon),
         Id::NodeUncordon => on(method, nodes::uncordon),
+        Id::ContainerList => on(method, nodes::container_list),
         Id::TemplateList => on(method, nodes::template_list),
 
         Id::PackageList => on(method, packages::list),

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod configurations;
+pub mod containers;
 pub mod events;
 pub mod executors;
 pub mod fault;

@@ -148,6 +148,8 @@ pub struct WaitingContainer {
     pub container_type: ContainerType,
     /// Runtime.
     pub runtime: Runtime,
+    /// Why it got nothing.
+    pub why: String,
     /// When it is given up as waiting.
     pub until: Timestamp,
 }

@@ -188,7 +188,7 @@ fn node(state: &State, row: &NodeRow) -> Option<Node> {
 }
 
 /// Writes how a node ended by itself, and whether it does so again and again.
-fn crash_text(crash: &CrashReport) -> String {
+pub(crate) fn crash_text(crash: &CrashReport) -> String {
     let exit = &crash.exit;
     if crash.is_loop() {
         let (count, minutes) = (crash.crashes, CRASH_LOOP_SECONDS / 60);
@@ -218,12 +218,13 @@ pub(crate) fn text_of(reason: StopReason) -> String {
 
 fn sentence(state: &State, row: &NodeRow, assigned: Option<&str>) -> String {
     let Some(run) = &row.run else {
-        let waits = if state.volatile.waiting.contains_key(&row.id) {
-            "waits for work"
-        } else {
-            "is away"
+        return match state.volatile.waiting.get(&row.id) {
+            _ if row.cordoned => "nothing runs there; the container is cordoned".to_owned(),
+            Some(waiting) => {
+                format!("nothing runs there; the container waits: {}", waiting.why)
+            }
+            None => "nothing runs there; the container is away".to_owned(),
         };
-        return format!("nothing runs there; the container {waits}");
     };
     match assigned {
         Some(sentence) => format!("it asked and got `{}`: {sentence}", run.template),

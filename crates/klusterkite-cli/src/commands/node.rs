@@ -2,7 +2,7 @@ use klusterkite_api::nodes::{Node, NodeExplanation, NodeLine, NodeRequest};
 use klusterkite_api::operations::OperationId;
 use klusterkite_wire::NodeId;
 
-use super::{accepted, all};
+use super::{accepted, all, container};
 use crate::arguments::{NodeArguments, NodeCommand};
 use crate::context::Context;
 use crate::exit::{Exit, Stop};
@@ -35,7 +35,15 @@ fn list(
 ) -> anyhow::Result<Exit> {
     let filters = [("template", template), ("status", status)];
     let page = all::<Node>(context, OperationId::NodeList, &filters)?;
-    context.print(&page, |page| render::node::list(&page.items))?;
+    // A container that was taken out of service and is empty is no node, but must not be forgotten.
+    let out_of_service = if template.is_none() && status.is_none() {
+        container::of_state(context, Some("cordoned"))?.items
+    } else {
+        Vec::new()
+    };
+    context.print(&page, |page| {
+        render::node::list(&page.items) + &render::container::out_of_service(&out_of_service)
+    })?;
     Ok(Exit::Done)
 }
 
@@ -113,15 +121,16 @@ fn mark(context: &mut Context, operation: OperationId, id: &str) -> anyhow::Resu
     accepted(context, &answer)
 }
 
-/// Completes the beginning of a node id; it has to fit one node.
+/// Completes the beginning of a node id; it has to fit one node, or one container in which nothing runs.
 fn full_id(context: &mut Context, id: &str) -> anyhow::Result<NodeId> {
     if let Ok(id) = id.parse() {
         return Ok(id);
     }
     let nodes = all::<Node>(context, OperationId::NodeList, &[])?.items;
+    let containers = container::of_state(context, None)?.items;
+    let nodes = nodes.iter().map(|node| &node.node_id);
     let mut fitting = nodes
-        .iter()
-        .map(|node| &node.node_id)
+        .chain(containers.iter().map(|container| &container.node_id))
         .filter(|node| node.as_str().starts_with(id));
     match (fitting.next(), fitting.count()) {
         (Some(node), 0) => Ok(node.clone()),

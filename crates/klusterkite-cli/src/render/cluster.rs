@@ -4,12 +4,18 @@ use std::fmt::Write as _;
 
 use klusterkite_api::cluster::ClusterState;
 use klusterkite_api::migrations::Migration;
-use klusterkite_api::nodes::Template;
+use klusterkite_api::nodes::{Container, Template};
 
 use super::{or_none, pairs, table, waits, word};
 
 /// Renders the cluster at a glance.
-pub fn status(url: &str, state: &ClusterState, templates: &[Template]) -> String {
+pub fn status(
+    url: &str,
+    state: &ClusterState,
+    templates: &[Template],
+    containers_waiting: u64,
+    cordoned: &[Container],
+) -> String {
     let mut text = pairs([
         ("manager", url.to_owned()),
         ("configuration", or_none(state.active_configuration_id)),
@@ -21,6 +27,13 @@ pub fn status(url: &str, state: &ClusterState, templates: &[Template]) -> String
                 .map_or_else(|| "none".to_owned(), running),
         ),
         ("busy", busy(state)),
+        (
+            "spare",
+            match containers_waiting {
+                1 => "1 container waits for work".to_owned(),
+                count => format!("{count} containers wait for work"),
+            },
+        ),
     ]);
     let rows = templates.iter().map(|template| {
         [
@@ -48,6 +61,7 @@ pub fn status(url: &str, state: &ClusterState, templates: &[Template]) -> String
         ],
         rows,
     );
+    text += &super::container::out_of_service(cordoned);
     text + &trouble(state)
 }
 
@@ -257,14 +271,23 @@ mod tests {
             "maximum": 3, "priority": 100, "containerTypes": ["worker"], "ready": 2, "starting": 0, "obsolete": 1,
             "upgrading": 1, "unreachable": 0 }]))
         .unwrap();
+        let cordoned: Vec<Container> = serde_json::from_value(json!([{
+            "nodeId": "0a000000-0000-4000-8000-000000000000", "containerType": "worker", "runtime": "linux-x64",
+            "state": "cordoned", "reason": "it is out of service", "lastTemplate": "hello" }]))
+        .unwrap();
         expect![[r"
             manager        http://m:8080
             configuration  2
             migration      4 from 1 to 2, automatic, ready, step nodesUpdating
             busy           moving hello:Hello.Db:schema
+            spare          1 container waits for work
 
             TEMPLATE  READY  STARTING  OBSOLETE  UPGRADING  UNREACHABLE  MIN  MAX
             hello     2      0         1         1          0            2    3
+
+            out of service, nothing runs there
+            CONTAINER                             STATE     TYPE    LAST TEMPLATE  LAST CRASH  REASON
+            0a000000-0000-4000-8000-000000000000  cordoned  worker  hello          -           it is out of service
 
             waiting
               atMinimum: hello is at its minimum of 2
@@ -272,7 +295,13 @@ mod tests {
             resources that cannot be read
               hello:Hello.Site (source): it crashed
         "]]
-        .assert_eq(&status("http://m:8080", &state(), &templates));
+        .assert_eq(&status(
+            "http://m:8080",
+            &state(),
+            &templates,
+            1,
+            &cordoned,
+        ));
     }
 
     #[test]

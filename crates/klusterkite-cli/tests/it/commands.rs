@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
 
-use crate::manager::{Manager, Ran, cluster, configuration, migration, node, ok, page, problem};
+use crate::manager::{
+    Manager, Ran, cluster, configuration, container, migration, node, ok, page, problem,
+};
 use crate::server::Reply;
 
 #[test]
@@ -14,11 +16,17 @@ fn the_status_is_the_apis_own_json() {
     let manager = Manager::start(|_, path, _| match path {
         "/cluster/state" => ok(&cluster(None)),
         "/templates" => page(&json!([])),
+        "/containers?limit=1&state=waiting" => ok(&json!({ "items": [], "total": 7 })),
+        "/containers?limit=1000&state=cordoned" => {
+            page(&json!([container("0c000000-0000-4000-8000-000000000000")]))
+        }
         _ => Reply::new(404, ""),
     });
     let ran = manager.run("status --output json");
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(ran.json()["cluster"]["activeConfigurationId"], 1);
+    assert_eq!(ran.json()["containersWaiting"], 7);
+    assert_eq!(ran.json()["containersCordoned"][0]["state"], "cordoned");
     let ran = manager.run("status");
     assert!(
         ran.out.starts_with("manager        http://127.0.0.1:"),
@@ -406,8 +414,15 @@ fn every_simple_command_reads_what_its_operation_answers() {
 fn a_node_is_named_by_the_beginning_of_its_id() {
     const A: &str = "0a000000-0000-4000-8000-000000000000";
     const B: &str = "0b000000-0000-4000-8000-000000000000";
+    const C: &str = "0c000000-0000-4000-8000-000000000000";
     let manager = Manager::start(|method, path, request| match (method, path) {
         ("GET", "/nodes?limit=1000") => page(&json!([node(A), node(B)])),
+        ("GET", "/containers?limit=1000") => page(&json!([container(C)])),
+        ("GET", "/containers?limit=1000&state=cordoned") => page(&json!([container(C)])),
+        ("POST", path) if path.ends_with("uncordon") => {
+            assert_eq!(path, format!("/nodes/{C}/uncordon"));
+            ok(&json!({ "message": "it gets work" }))
+        }
         ("POST", path) => {
             assert_eq!(path, format!("/nodes/{A}/drain"));
             assert_eq!(request.body, br#"{"force":true}"#);
@@ -418,6 +433,15 @@ fn a_node_is_named_by_the_beginning_of_its_id() {
     assert_eq!(manager.run("node drain 0a --force").out, "it will drain\n");
     assert_eq!(manager.run("node drain 0 --force").code, 2, "two fit");
     assert_eq!(manager.run("node drain ff --force").code, 5, "none fits");
+    // Nothing runs in a container that is out of service; it is shown and named all the same.
+    let listed = manager.run("node list").out;
+    assert!(
+        listed.contains(C) && listed.contains("cordoned"),
+        "{listed}"
+    );
+    assert_eq!(manager.run("node uncordon 0c").out, "it gets work\n");
+    let listed = manager.run("container list --state cordoned --output json");
+    assert_eq!(listed.json()["items"][0]["nodeId"], C);
 }
 
 #[test]

@@ -187,3 +187,8 @@ pub(crate) fn node(id: &str) -> Value {
         "roles": [], "modules": [], "endpoints": [], "processes": [], "since": "2026-11-22T12:00:00Z",
         "cordoned": false })
 }
+
+pub(crate) fn container(id: &str) -> Value {
+    json!({ "nodeId": id, "containerType": "worker", "runtime": "linux-x64", "state": "cordoned",
+        "reason": "it is out of service", "lastTemplate": "hello" })
+}

@@ -9,7 +9,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use klusterkite_api::cluster::Accepted;
-use klusterkite_api::nodes::{Node, NodeExplanation, NodeRequest, Template};
+use klusterkite_api::nodes::{Container, Node, NodeExplanation, NodeRequest, Template};
 use klusterkite_api::page::Page;
 use klusterkite_api::privileges::Privilege;
 use klusterkite_wire::link::Members;
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use crate::auth::Bearer;
 use crate::cluster::Cluster;
+use crate::containers::ContainerQuery;
 use crate::fault::Fault;
 use crate::http::answer::{Answer, Refused};
 use crate::http::input::{JsonBody, LauncherBody, Parameters, PathId};
@@ -175,6 +176,19 @@ pub(super) async fn uncordon(
     PathId(id): PathId<NodeId>,
 ) -> Answer<Accepted> {
     Ok(Json(cluster.node_uncordon(&id, &bearer.actor()).await?))
+}
+
+/// Lists containers in which nothing runs.
+pub(super) async fn container_list(
+    State(cluster): State<Cluster>,
+    parameters: Parameters,
+) -> Answer<Page<Container>> {
+    let query = ContainerQuery {
+        state: parameters.named("state")?,
+        after: parameters.parsed("cursor")?,
+        limit: parameters.limit()? as usize,
+    };
+    Ok(Json(cluster.container_list(&query).await))
 }
 
 pub(super) async fn template_list(State(cluster): State<Cluster>) -> Json<Page<Template>> {

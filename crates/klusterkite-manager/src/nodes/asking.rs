@@ -7,7 +7,7 @@ use klusterkite_core::plan::rollout::{NodeStatus, Running, speaks_against};
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::Change;
 use klusterkite_store::rows::{ClientRow, NodeRow, NodeRun, OrderRow, OrderState};
-use klusterkite_wire::start::{ProgressReport, StartConfiguration, StartRequest};
+use klusterkite_wire::start::{CrashReport, ProgressReport, StartConfiguration, StartRequest};
 use klusterkite_wire::{Incarnation, NodeId, Secret};
 
 use super::identity::{allowed_container_type, proves_history, proves_identity};
@@ -41,9 +41,9 @@ impl Cluster {
                     message,
                     retry_after,
                 }) => {
-                    ran_before(draft, &request);
+                    ran_before(draft, &request, &actor);
                     if code != WaitCode::Cordoned.as_str() {
-                        waits(draft, &request, retry_after);
+                        waits(draft, &request, &message, retry_after);
                     }
                     Ok(Err(Fault::Wait {
                         code,
@@ -81,11 +81,12 @@ impl Cluster {
 }
 
 /// Remembers a container that got nothing: it is spare capacity.
-fn waits(draft: &mut Draft<'_>, request: &StartRequest, retry_after: Duration) {
+fn waits(draft: &mut Draft<'_>, request: &StartRequest, why: &str, retry_after: Duration) {
     let id = request.node_id.clone();
     let waiting = WaitingContainer {
         container_type: request.container_type.clone(),
         runtime: request.runtime.clone(),
+        why: why.to_owned(),
         until: draft.now + (retry_after * WAITS_UNTIL_FORGOTTEN).max(FORGOTTEN_AFTER_MIN),
     };
     draft.remember(move |volatile| {
@@ -118,9 +119,18 @@ fn new_node_failed(draft: &mut Draft<'_>, request: &StartRequest) {
     }
 }
 
+/// Tells how what ran before ended by itself, and counts that.
+fn crashed(draft: &mut Draft<'_>, request: &StartRequest, actor: &str) -> Option<CrashReport> {
+    new_node_failed(draft, request);
+    let (id, crash) = (&request.node_id, request.crash.as_ref()?);
+    let message = format!("node `{id}` ended by itself: {}", crash.exit);
+    draft.event("nodeCrashed", actor, format!("node:{id}"), message);
+    Some(crash.clone())
+}
+
 /// A launcher that asks has no node any more: what ran before is over, also when nothing follows it, and so
 /// is the order that told it what to become.
-fn ran_before(draft: &mut Draft<'_>, request: &StartRequest) {
+fn ran_before(draft: &mut Draft<'_>, request: &StartRequest, actor: &str) {
     let stop = draft.state.orders.stop_of(&request.node_id);
     let stop = stop.filter(|stop| stop.order.incarnation < request.incarnation);
     if let Some(order) = stop.map(|stop| stop.order.clone()) {
@@ -134,8 +144,10 @@ fn ran_before(draft: &mut Draft<'_>, request: &StartRequest) {
     if !node.run.as_ref().is_some_and(is_over) {
         return;
     }
+    let crash = crashed(draft, request, actor);
     draft.put(Change::NodePut(NodeRow {
         run: None,
+        last_crash: crash.or_else(|| node.last_crash.clone()),
         ..node.clone()
     }));
     let id = request.node_id.clone();
@@ -191,11 +203,7 @@ fn start(
         .expect("assign only chooses templates with packages for the runtime");
     configuration.node_token = Some(token.clone());
     let id = &request.node_id;
-    new_node_failed(draft, request);
-    if let Some(crash) = &request.crash {
-        let message = format!("node `{id}` ended by itself: {}", crash.exit);
-        draft.event("nodeCrashed", actor, format!("node:{id}"), message);
-    }
+    let crash = crashed(draft, request, actor);
     let message = format!("container `{id}` becomes `{template}`: {}", why.sentence);
     draft.event("nodeAssigned", actor, format!("node:{id}"), message);
     let run = NodeRun {
@@ -209,7 +217,6 @@ fn start(
         explanation: Some(why),
         joined: None,
     };
-    let crash = request.crash.clone();
     draft.put(Change::NodePut(NodeRow {
         id: id.clone(),
         secret_hash: hash(&request.node_secret),

@@ -48,12 +48,22 @@ impl<'a> Container<'a> {
 
     /// Asks what to be, as the same incarnation as before.
     pub(crate) fn ask_again(&self) -> Answer {
+        self.post("configuration", &self.question())
+    }
+
+    /// Asks, and says how what ran before ended.
+    pub(crate) fn ask_after_crash(&self, exit: &str) -> Answer {
+        let mut question = self.question();
+        question["crash"] = json!({"exit": exit, "lastLines": []});
+        self.post("configuration", &question)
+    }
+
+    fn question(&self) -> Value {
         let last = (self.incarnation > 1).then(|| self.incarnation - 1);
-        let body = json!({
+        json!({
             "nodeId": self.id, "nodeSecret": self.secret, "incarnation": self.incarnation,
             "lastIncarnation": last, "containerType": "worker", "runtime": "linux-x64",
-        });
-        self.post("configuration", &body)
+        })
     }
 
     /// Asks what to be, as a new incarnation.

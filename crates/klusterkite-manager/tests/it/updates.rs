@@ -258,10 +258,80 @@ fn a_drained_container_stays_empty_until_it_is_uncordoned() {
     node.ask().problem(503, "cordoned");
     node.operator("cordon", false)
         .problem(409, "nothingChanges");
+    let listed = containers(&server, "?state=cordoned");
+    assert_eq!(listed[0]["nodeId"], json!(node.id), "{listed}");
+    assert_eq!(listed[0]["lastTemplate"], "hello");
+    let uncordon = |operation: &&Value| operation["id"] == "uncordon";
+    let operations = listed[0]["operations"].as_array().unwrap();
+    assert_eq!(
+        operations.iter().find(uncordon).unwrap()["allowed"],
+        json!(true)
+    );
     node.operator("uncordon", false).done();
+    assert_eq!(containers(&server, "?state=cordoned"), json!([]));
     node.ask().done();
     let state = server.block_on(server.cluster.read());
     assert!(state.orders.open().next().is_none());
+}
+
+fn containers(server: &Server, query: &str) -> Value {
+    let path = format!("/api/v1/containers{query}");
+    server.admin("GET", &path, Value::Null).done()["items"].clone()
+}
+
+#[test]
+fn containers_in_which_nothing_runs_are_listed_with_the_reason() {
+    let server = led(|hello, _| hello.maximum_needed_instances = Some(1));
+    let mut first = Container::new(&server, 2).started();
+    let mut spare = Container::new(&server, 3);
+    let sentence = spare.ask().problem(503, "clusterFull");
+    first.leaves();
+    eventually("it is gone", || first.shown().is_null());
+    let silent = first.id.to_string();
+    let of = |state: &str| containers(&server, &format!("?state={state}"));
+    let waiting = of("waiting");
+    assert_eq!(waiting[0]["nodeId"], json!(spare.id));
+    assert_eq!(waiting[0]["reason"], json!(sentence));
+    assert_eq!(waiting[0]["operations"], json!([]), "nobody knows it yet");
+    let away = of("away");
+    let mut ids = away.as_array().unwrap().iter().map(|it| &it["nodeId"]);
+    assert!(ids.any(|id| id == silent.as_str()), "{away}");
+
+    // Page by page they are all there, once, in the order of their ids.
+    let mut paged = Vec::new();
+    let mut query = "?limit=1".to_owned();
+    loop {
+        let path = format!("/api/v1/containers{query}");
+        let page = server.admin("GET", &path, Value::Null).done();
+        assert_eq!(page["total"], 3, "the harness knows one more: {page}");
+        paged.push(page["items"][0]["nodeId"].as_str().unwrap().to_owned());
+        match page["nextCursor"].as_str() {
+            Some(cursor) => query = format!("?limit=1&cursor={cursor}"),
+            None => break,
+        }
+    }
+    assert!(paged.is_sorted() && paged.len() == 3, "{paged:?}");
+    assert!(paged.contains(&silent));
+    let answer = server.admin("GET", "/api/v1/containers?state=x", Value::Null);
+    assert_eq!(answer.status, 400, "{}", answer.text);
+}
+
+#[test]
+fn a_crash_is_told_also_when_no_work_follows() {
+    let server = led(|_, _| {});
+    let mut node = Container::new(&server, 1).started();
+    node.operator("cordon", false).done();
+    node.vanish();
+    node.incarnation += 1;
+    for _ in 0..2 {
+        node.ask_after_crash("signal 11").problem(503, "cordoned");
+    }
+    let told = events(&server, "nodeCrashed");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        containers(&server, "?state=cordoned")[0]["lastCrash"],
+        "signal 11"
+    );
 }
 
 #[test]
