@@ -3,7 +3,7 @@
 use klusterkite_core::plan::assignment::Explanation;
 use klusterkite_core::plan::rollout::NodeStatus;
 use klusterkite_core::reason::{Operation, Waiting};
-use klusterkite_wire::link::{Endpoint, Module, ProcessReport};
+use klusterkite_wire::link::{Containment, Endpoint, Module, ProcessReport};
 use klusterkite_wire::{
     ConfigurationId, ContainerType, Incarnation, NodeId, Runtime, TemplateCode,
 };
@@ -46,6 +46,9 @@ pub struct Node {
     pub endpoints: Vec<Endpoint>,
     /// Processes.
     pub processes: Vec<ProcessReport>,
+    /// How what it starts is held together, and which limits are enforced; absent until it has joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containment: Option<Containment>,
     /// Since when it is in its state, RFC 3339.
     pub since: String,
     /// Its container gets no new work.

@@ -172,6 +172,7 @@ fn node(state: &State, row: &NodeRow) -> Option<Node> {
         modules: joined.modules,
         endpoints: joined.endpoints,
         processes: joined.processes,
+        containment: joined.containment,
         since: rfc3339(run.status_since),
         cordoned: row.cordoned,
         order: order(state, row),

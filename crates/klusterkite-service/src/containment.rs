@@ -10,6 +10,7 @@ use klusterkite_manifest::Limits as ManifestLimits;
 use klusterkite_processes::shim::Plan;
 use klusterkite_processes::{ControlGroup, Controller, Limits};
 use klusterkite_wire::NodeId;
+use klusterkite_wire::link::{self, ContainmentLevel};
 
 /// Tells that the launcher could make control groups and gave one to this host.
 const VARIABLE_GROUPS: &str = "KLUSTERKITE_CONTROL_GROUPS";
@@ -22,6 +23,8 @@ const VARIABLE_MARK: &str = "KLUSTERKITE_PROCESS";
 pub(crate) struct Containment {
     /// Groups of the packages, if the container allows groups.
     packages: Option<Packages>,
+    /// Why it does not.
+    reason: Option<String>,
     node_id: NodeId,
 }
 
@@ -46,19 +49,19 @@ pub(crate) struct Place {
 impl Containment {
     /// Chooses the highest rung of the ladder that this container allows, and says it.
     pub(crate) fn choose(node_id: &NodeId, limits: &BTreeMap<String, ManifestLimits>) -> Self {
-        let packages = match node_group(node_id) {
+        let (packages, reason) = match node_group(node_id) {
             Ok((own, node)) => {
                 let limits: Vec<&str> = node.controllers().map(Controller::name).collect();
                 let directory = node.directory().display();
                 tracing::info!(%directory, ?limits, "containment: a control group for each process");
-                Some((own, node))
+                (Some((own, node)), None)
             }
             Err(reason) => {
                 tracing::info!(
                     reason,
                     "containment: process groups and a mark in the environment"
                 );
-                None
+                (None, Some(reason))
             }
         };
         let packages = packages.map(|(own, node)| Packages {
@@ -75,7 +78,25 @@ impl Containment {
             }
         }
         let node_id = node_id.clone();
-        Self { packages, node_id }
+        Self {
+            packages,
+            reason,
+            node_id,
+        }
+    }
+
+    /// Returns what the manager is told.
+    pub(crate) fn told(&self) -> link::Containment {
+        let controllers = self.packages.iter();
+        let controllers = controllers.flat_map(|packages| packages.node.controllers());
+        link::Containment {
+            level: match self.packages {
+                Some(_) => ContainmentLevel::ControlGroups,
+                None => ContainmentLevel::ProcessGroups,
+            },
+            limits: controllers.map(|one| one.name().to_owned()).collect(),
+            reason: self.reason.clone(),
+        }
     }
 
     /// Makes the place of one run of a process and says which of its limits are not enforced.

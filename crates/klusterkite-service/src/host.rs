@@ -63,7 +63,9 @@ pub(crate) async fn run(directory: ServiceDirectory, output: Output) -> Result<E
         );
     }
     let mut node = Node::new(rules.collect(), launcher.is_some(), stop_limit);
-    let (link, mut link_events) = Link::start(link_settings(&directory), node.report());
+    let containment = Containment::choose(&directory.start.node_id, &directory.package_limits);
+    let (link, mut link_events) =
+        Link::start(link_settings(&directory, &containment), node.report());
     let mut slots = Vec::new();
     for (index, process) in processes.into_iter().enumerate() {
         listen_for_notices(index, events.clone())?;
@@ -76,7 +78,7 @@ pub(crate) async fn run(directory: ServiceDirectory, output: Output) -> Result<E
     }
     let mut host = Host {
         output,
-        containment: Containment::choose(&directory.start.node_id, &directory.package_limits),
+        containment,
         launcher,
         link,
         events,
@@ -146,7 +148,7 @@ fn give_logs(journal: &Journal, request: LogRequest, chunks: &mpsc::Sender<LogCh
     });
 }
 
-fn link_settings(directory: &ServiceDirectory) -> LinkSettings {
+fn link_settings(directory: &ServiceDirectory, containment: &Containment) -> LinkSettings {
     let start = directory.start.clone();
     LinkSettings {
         urls: start.urls,
@@ -164,6 +166,7 @@ fn link_settings(directory: &ServiceDirectory) -> LinkSettings {
             modules: directory.modules.clone(),
             endpoints: directory.endpoints.clone(),
             watch: start.watch,
+            containment: Some(containment.told()),
         },
     }
 }

@@ -9,7 +9,7 @@ use klusterkite_core::plan::rollout::{NodeStatus, StopReason, Target};
 use klusterkite_core::reason::Refusal;
 use klusterkite_core::release::FrozenPackages;
 use klusterkite_core::settings::Settings;
-use klusterkite_wire::link::{Endpoint, Module, ProcessReport};
+use klusterkite_wire::link::{Containment, Endpoint, Module, ProcessReport};
 use klusterkite_wire::start::CrashReport;
 use klusterkite_wire::{
     ConfigurationId, ContainerType, Incarnation, MigratorName, NodeId, OrderId, Point,
@@ -114,6 +114,9 @@ pub struct NodeJoined {
     pub endpoints: Vec<Endpoint>,
     /// Processes.
     pub processes: Vec<ProcessReport>,
+    /// How what it starts is held together.
+    #[serde(default)]
+    pub containment: Option<Containment>,
 }
 
 /// An order to a node.

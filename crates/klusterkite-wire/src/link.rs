@@ -88,11 +88,40 @@ pub struct Hello {
     /// Roles whose members the node wants to be told; `*` for all.
     #[serde(default)]
     pub watch: Vec<String>,
+    /// How what the node starts is held together; a node of an older release does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containment: Option<Containment>,
     /// What the node is now.
     pub report: NodeReport,
     /// Last order that was carried out or is being carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_order_id: Option<OrderId>,
+}
+
+/// Says how what a node starts is held together, and which limits its container can enforce.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Containment {
+    /// The rung of the ladder.
+    pub level: ContainmentLevel,
+    /// What can be limited: `cpu`, `memory`, `pids`.
+    #[serde(default)]
+    pub limits: Vec<String>,
+    /// Why it is no higher rung.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Rungs of the ladder on which a node holds together what it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub enum ContainmentLevel {
+    /// Control groups of the unified hierarchy: one for each process.
+    ControlGroups,
+    /// Process groups, adoption by the launcher, and a mark in the environment.
+    ProcessGroups,
 }
 
 /// Names a package of a running node.

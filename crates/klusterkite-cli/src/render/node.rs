@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use klusterkite_api::nodes::{Node, NodeExplanation, NodeLine, NodeOrder, Template};
+use klusterkite_wire::link::{Containment, ContainmentLevel};
 
 use super::{NONE, joined, one_line, or_none, pairs, table, waits, word, yes_or_no};
 
@@ -100,6 +101,10 @@ pub fn show(node: &Node) -> String {
                 node.address.clone()
             },
         ),
+        (
+            "containment",
+            or_none(node.containment.as_ref().map(containment)),
+        ),
         ("roles", joined(&node.roles)),
         ("endpoints", joined(&endpoints)),
         ("incarnation", node.incarnation.to_string()),
@@ -134,6 +139,21 @@ pub fn show(node: &Node) -> String {
         let _ = write!(text, "\n{}", table(["PACKAGE", "VERSION"], rows));
     }
     text
+}
+
+fn containment(containment: &Containment) -> String {
+    let means = match containment.level {
+        ContainmentLevel::ControlGroups => "control groups",
+        ContainmentLevel::ProcessGroups => "process groups and a mark",
+    };
+    let limits = match containment.limits.as_slice() {
+        [] => "no limits".to_owned(),
+        some => format!("limits of {}", some.join(", ")),
+    };
+    match &containment.reason {
+        Some(reason) => format!("{means}, {limits}: {reason}"),
+        None => format!("{means}, {limits}"),
+    }
 }
 
 fn order(order: &NodeOrder) -> String {
@@ -215,6 +235,7 @@ mod tests {
             "endpoints": [{ "name": "hello", "port": 8080, "host": "default", "route": "/hello" }],
             "processes": [{ "name": "hello", "state": "ready", "restarts": 0 }],
             "since": "2026-11-22T12:00:00Z", "cordoned": false,
+            "containment": { "level": "controlGroups", "limits": ["cpu", "pids"] },
             "order": { "reason": "update", "ordered": "2026-11-22T12:00:01Z", "nextConfigurationId": 2 },
         }))
         .unwrap()
@@ -252,6 +273,7 @@ mod tests {
             container      worker, linux-x64
             cordoned       no
             address        10.0.0.7
+            containment    control groups, limits of cpu, pids
             roles          hello
             endpoints      hello 10.0.0.7:8080 -> default/hello
             incarnation    5

@@ -120,6 +120,7 @@ fn join(draft: &mut Draft<'_>, id: &NodeId, hello: Hello) -> Result<(), Fault> {
             modules: hello.modules,
             endpoints: hello.endpoints,
             processes: Vec::new(),
+            containment: hello.containment,
         }),
     };
     let run = reported(before, hello.report, draft.now);

@@ -156,6 +156,7 @@ impl<'a> Container<'a> {
             modules: Vec::new(),
             endpoints: Vec::new(),
             watch: Vec::new(),
+            containment: None,
             report: report(status),
             last_order_id: None,
         }));

@@ -1,7 +1,9 @@
 //! Launchers that ask, nodes that join, operators who look: over the real routes and a real WebSocket.
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use klusterkite_wire::link::{Hello, ManagerMessage, NodeMessage, NodeReport, ReportedStatus};
+use klusterkite_wire::link::{
+    Containment, ContainmentLevel, Hello, ManagerMessage, NodeMessage, NodeReport, ReportedStatus,
+};
 use klusterkite_wire::start::StartConfiguration;
 use klusterkite_wire::{Incarnation, NodeId};
 use serde_json::{Value, json};
@@ -90,6 +92,11 @@ fn hello(start: &StartConfiguration, incarnation: u64) -> NodeMessage {
         modules: Vec::new(),
         endpoints: Vec::new(),
         watch: Vec::new(),
+        containment: Some(Containment {
+            level: ContainmentLevel::ControlGroups,
+            limits: vec!["pids".to_owned()],
+            reason: None,
+        }),
         report: NodeReport {
             status: ReportedStatus::Ready,
             reason: None,
@@ -141,6 +148,10 @@ fn a_launcher_asks_its_node_joins_and_members_are_told() {
     assert_eq!(
         (&node["template"], &node["status"]),
         (&json!("hello"), &json!("ready"))
+    );
+    assert_eq!(
+        node["containment"],
+        json!({"level": "controlGroups", "limits": ["pids"]})
     );
     let list = server
         .admin(

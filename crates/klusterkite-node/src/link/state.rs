@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klusterkite_wire::link::{
-    AckState, Endpoint, Hello, LINK_PROTOCOL, LogChunk, LogRequest, ManagerMessage, Members,
-    Module, NodeMessage, NodeReport, Order, ReportedStatus,
+    AckState, Containment, Endpoint, Hello, LINK_PROTOCOL, LogChunk, LogRequest, ManagerMessage,
+    Members, Module, NodeMessage, NodeReport, Order, ReportedStatus,
 };
 use klusterkite_wire::{
     ConfigurationId, ContainerType, Incarnation, LeaderEpoch, OrderId, Runtime, TemplateCode,
@@ -53,6 +53,8 @@ pub struct Introduction {
     pub endpoints: Vec<Endpoint>,
     /// Roles whose members the node wants to be told.
     pub watch: Vec<String>,
+    /// How what the node starts is held together.
+    pub containment: Option<Containment>,
 }
 
 /// What happened to the link.
@@ -297,6 +299,7 @@ impl LinkState {
                 Vec::new()
             },
             watch: about.watch,
+            containment: about.containment,
             report: self.report.clone(),
             last_order_id: self.orders.keys().next_back().copied(),
         }

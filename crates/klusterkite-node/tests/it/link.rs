@@ -106,6 +106,7 @@ fn settings(urls: Vec<String>, token_file: &Path) -> LinkSettings {
             modules: Vec::new(),
             endpoints: Vec::new(),
             watch: Vec::new(),
+            containment: None,
         },
     }
 }

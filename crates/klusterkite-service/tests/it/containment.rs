@@ -1,4 +1,5 @@
 use klusterkite_processes::{ControlGroup, Controller};
+use klusterkite_wire::link::ContainmentLevel;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -198,5 +199,29 @@ async fn limits_that_nothing_enforces_are_said() {
             err.contains(controller) && err.contains("a limit is not enforced"),
             "{err}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_node_tells_the_manager_its_rung_of_the_ladder_and_which_limits_it_enforces() {
+    for groups in rungs() {
+        let mut directory =
+            ServiceDirectory::new(&json!({ "a": { "command": ["sleep", "1000"] } }));
+        let manager = directory.manager().await;
+        let host = directory.host_with_groups(groups);
+        let (link, hello) = manager.welcome().await;
+        let told = hello.containment.unwrap();
+        if groups {
+            let limitable = limitable().unwrap();
+            let names = limitable.iter().map(|controller| controller.name());
+            assert!(names.eq(told.limits.iter().map(String::as_str)), "{told:?}");
+            assert_eq!(told.level, ContainmentLevel::ControlGroups);
+            assert_eq!(told.reason, None);
+        } else {
+            assert_eq!(told.level, ContainmentLevel::ProcessGroups);
+            assert!(told.limits.is_empty() && told.reason.is_some(), "{told:?}");
+        }
+        end(host).await;
+        drop(link);
     }
 }

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use klusterkite_node::program::members_at;
 use klusterkite_wire::link::{
-    Endpoint, ManagerMessage, Member, Members, Module, NodeMessage, ReportedStatus,
+    ContainmentLevel, Endpoint, ManagerMessage, Member, Members, Module, NodeMessage,
+    ReportedStatus,
 };
 use klusterkite_wire::socket::HostMessage;
 use rustix::process::Signal;
@@ -22,6 +23,11 @@ async fn a_node_introduces_itself_with_everything_a_manager_needs() {
     assert_eq!(hello.configuration_id.0, 7);
     assert_eq!(hello.container_type.as_str(), "worker");
     assert_eq!(hello.runtime.as_str(), "linux-x64");
+    let containment = hello.containment.unwrap();
+    assert_eq!(containment.level, ContainmentLevel::ProcessGroups);
+    assert_eq!(containment.limits, [""; 0]);
+    let reason = containment.reason.unwrap();
+    assert!(reason.contains("gave no control group"), "{reason}");
     assert_eq!(hello.address, "127.0.0.1");
     assert_eq!(hello.roles, ["orders"]);
     assert_eq!(

@@ -10,7 +10,9 @@ use klusterkite_core::release::FrozenPackages;
 use klusterkite_core::settings::{NodeTemplateSettings, Settings};
 use klusterkite_store::Seed;
 use klusterkite_store::rows::*;
-use klusterkite_wire::link::{Endpoint, Module, ProcessReport, ProcessState};
+use klusterkite_wire::link::{
+    Containment, ContainmentLevel, Endpoint, Module, ProcessReport, ProcessState,
+};
 use klusterkite_wire::start::{CrashReport, PackageReference};
 use klusterkite_wire::{ConfigurationId, Incarnation, NodeId, OrderId};
 
@@ -133,6 +135,11 @@ pub(crate) fn full_node(number: u8) -> NodeRow {
                     restarts: 1,
                     exit: Some("exit 3".to_owned()),
                 }],
+                containment: Some(Containment {
+                    level: ContainmentLevel::ControlGroups,
+                    limits: vec!["memory".to_owned()],
+                    reason: None,
+                }),
             }),
         }),
         cordoned: true,

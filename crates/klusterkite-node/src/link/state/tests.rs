@@ -63,6 +63,7 @@ fn introduction() -> Introduction {
             route: "/".to_owned(),
         }],
         watch: vec!["*".to_owned()],
+        containment: None,
     }
 }
 

@@ -211,6 +211,7 @@ impl Container {
             modules: Vec::new(),
             endpoints: Vec::new(),
             watch: Vec::new(),
+            containment: None,
             report: NodeReport {
                 status: ReportedStatus::Ready,
                 reason: None,
