@@ -110,6 +110,9 @@ pub enum ContainerState {
 pub struct NodeOrder {
     /// `update`, `restart`, `drain`, `surplus`, `redistribution`, `templateRemoved`.
     pub reason: String,
+    /// That in words, with what it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// When it was given, RFC 3339.
     pub ordered: String,
     /// Configuration that comes next.
@@ -127,7 +130,13 @@ pub struct NodeExplanation {
     pub assignment: Option<Explanation>,
     /// One sentence.
     pub sentence: String,
-    /// What the manager waits for, as far as it concerns this node.
+    /// Why it has to restart to fit the Active configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obsolete_reason: Option<String>,
+    /// The stop order that is not finished, with its reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<NodeOrder>,
+    /// What the manager waits for, as far as it concerns this node or its template.
     pub waiting_on: Vec<Waiting>,
 }
 
@@ -167,6 +176,34 @@ pub struct Template {
     pub upgrading: u32,
     /// Nodes whose lease ended.
     pub unreachable: u32,
+    /// What the manager waits for, as far as it concerns this template.
+    #[serde(default)]
+    pub waiting_on: Vec<Waiting>,
+    /// What happened to its nodes since this manager leads.
+    #[serde(default)]
+    pub statistics: TemplateStatistics,
+}
+
+/// Counts what happened to the nodes of a template since a manager leads; another one starts at zero.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateStatistics {
+    /// Since when it is counted, RFC 3339.
+    pub since: String,
+    /// Starts: each new incarnation is one.
+    pub starts: u64,
+    /// Starts that became ready.
+    pub became_ready: u64,
+    /// Starts that did not become ready in time, or were refused.
+    pub failed_starts: u64,
+    /// Nodes that ended by themselves.
+    pub crashes: u64,
+    /// Leases that ended.
+    pub lost: u64,
+    /// Milliseconds from the moment at which the manager first heard of a start until it was ready, all together.
+    pub time_to_ready_total_ms: u64,
+    /// The longest of these times, in milliseconds.
+    pub time_to_ready_max_ms: u64,
 }
 
 /// One line that a process of a node wrote.

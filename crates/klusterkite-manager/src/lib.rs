@@ -33,6 +33,7 @@ pub mod rollout;
 pub mod run;
 pub mod secrets;
 pub mod state;
+pub mod statistics;
 pub mod views;
 
 pub use cluster::Cluster;

@@ -7,7 +7,7 @@ mod reports;
 mod session;
 mod taking_in;
 
-pub(crate) use orders::order_message;
+pub(crate) use orders::{order_message, stop_sentence};
 
 use klusterkite_store::rows::{NodeRow, NodeRun};
 use klusterkite_wire::{Incarnation, NodeId};

@@ -1,5 +1,7 @@
 //! What operators ask of nodes.
 
+use std::collections::BTreeMap;
+
 use klusterkite_api::cluster::Accepted;
 use klusterkite_api::nodes::NodeRequest;
 use klusterkite_core::plan::rollout::StopReason;
@@ -70,13 +72,19 @@ impl Cluster {
                 ""
             };
             let message = format!("{actor} asked to {what} node `{id}`{forced}");
-            draft.event(kind, actor, format!("node:{id}"), message);
+            let params = BTreeMap::from([("force".to_owned(), force.to_string())]);
+            draft.event_with(kind, actor, format!("node:{id}"), message, params);
             Ok(())
         })
         .await?;
-        let message =
-            format!("node `{id}` will {what} as soon as the budget of its template allows");
-        Ok(Accepted { message })
+        let when = if force {
+            "at once, whatever the minimum says"
+        } else {
+            "as soon as the budget of its template allows"
+        };
+        Ok(Accepted {
+            message: format!("node `{id}` will {what} {when}"),
+        })
     }
 
     /// Gives a container no new work; what runs in it goes on.

@@ -22,6 +22,8 @@ pub struct Stop<'a> {
     pub reason: StopReason,
     /// What it becomes; `None`: its container asks again.
     pub target: Option<&'a Target>,
+    /// The reason in words.
+    pub why: Option<&'a str>,
 }
 
 impl Orders {
@@ -59,10 +61,15 @@ impl Orders {
     pub fn stop_of<'a>(&'a self, node: &NodeId) -> Option<Stop<'a>> {
         let mut open = self.of(node).filter(|order| order.state.is_open());
         open.find_map(|order| match &order.kind {
-            OrderRowKind::Stop { reason, target } => Some(Stop {
+            OrderRowKind::Stop {
+                reason,
+                target,
+                why,
+            } => Some(Stop {
                 order,
                 reason: *reason,
                 target: target.as_ref(),
+                why: why.as_deref(),
             }),
             OrderRowKind::Prefetch { .. } => None,
         })

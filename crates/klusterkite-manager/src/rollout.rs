@@ -87,6 +87,7 @@ impl Cluster {
             }
             volatile.unconfirmed_until = now + lease;
             volatile.progress_at = now;
+            volatile.statistics.begin(now);
             volatile.recheck = true;
         })
         .await;
@@ -140,7 +141,7 @@ impl Cluster {
             let orders = plan
                 .acts
                 .iter()
-                .filter_map(|act| write(draft, act))
+                .filter_map(|act| write(draft, &plan, act))
                 .collect();
             let revision = draft.state.revision;
             Ok((Some(Planned { revision, plan }), orders))

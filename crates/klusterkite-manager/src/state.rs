@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::lease::Lease;
 use crate::orders::Orders;
+use crate::statistics::Statistics;
 
 /// State of the cluster.
 #[derive(Default)]
@@ -99,6 +100,8 @@ pub struct Volatile {
     pub away: BTreeMap<NodeId, Timestamp>,
     /// When what nobody needs any more is looked for again.
     pub sweep_at: Timestamp,
+    /// What happened to nodes since this manager leads.
+    pub statistics: Statistics,
     /// Templates whose pause without a migration was told.
     pub told_paused: BTreeSet<TemplateCode>,
     /// Last reading of resources, by configuration.
@@ -235,7 +238,12 @@ impl State {
                 self.configurations.remove(&id);
                 self.releases.remove(&id);
             }
-            Change::NodePut(row) => self.node_put(row),
+            Change::NodePut(row) => {
+                let before = self.nodes.get(&row.id).and_then(|node| node.run.as_ref());
+                let statistics = &mut self.volatile.statistics;
+                statistics.observe(&row.id, before, row.run.as_ref());
+                self.node_put(row);
+            }
             Change::OrderPut(row) => {
                 self.last_ids.order = self.last_ids.order.max(row.id.0);
                 let node = self.nodes.get(&row.node_id);
@@ -278,6 +286,7 @@ impl State {
                 self.orders.forget(&id);
                 self.occupancy.forget(&id);
                 self.volatile.forget(&id);
+                self.volatile.statistics.forget(&id);
             }
             Change::EventsForget(_) => {}
             Change::EventAppend(row) => self.last_ids.event = self.last_ids.event.max(row.id),
@@ -546,6 +555,18 @@ impl<'a> Draft<'a> {
         object: impl ToString,
         message: impl Into<String>,
     ) {
+        self.event_with(kind, actor, object, message, BTreeMap::new());
+    }
+
+    /// Adds an event with values for programs.
+    pub fn event_with(
+        &mut self,
+        kind: &str,
+        actor: &str,
+        object: impl ToString,
+        message: impl Into<String>,
+        params: BTreeMap<String, String>,
+    ) {
         self.ids.event += 1;
         self.changes.push(Change::EventAppend(EventRow {
             id: self.ids.event,
@@ -554,7 +575,7 @@ impl<'a> Draft<'a> {
             actor: actor.to_owned(),
             object: object.to_string(),
             message: message.into(),
-            params: BTreeMap::new(),
+            params,
         }));
     }
 

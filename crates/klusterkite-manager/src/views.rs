@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use klusterkite_api::nodes::{Node, NodeExplanation, NodeOrder, Template};
 use klusterkite_api::page::Page;
 use klusterkite_core::plan::rollout::{NodeStatus, StopReason};
+use klusterkite_core::reason::Waiting;
 use klusterkite_store::rows::{NodeRow, NodeRun};
 use klusterkite_wire::start::{CRASH_LOOP_SECONDS, CrashReport};
 use klusterkite_wire::time::rfc3339;
@@ -91,10 +92,8 @@ impl Cluster {
             .get(id)
             .ok_or_else(|| Fault::not_found("node", id))?;
         let waiting = state.volatile.waiting_on.iter();
-        let about = |node: &String| node == id.as_str();
-        let waiting_on = waiting
-            .filter(|wait| wait.params.get("node").is_some_and(about))
-            .cloned();
+        let template = row.run.as_ref().map(|run| &run.template);
+        let waiting_on = waiting.filter(|wait| concerns(wait, id, template)).cloned();
         let assignment = row.run.as_ref().and_then(|run| run.explanation.clone());
         Ok(NodeExplanation {
             node_id: id.clone(),
@@ -104,6 +103,8 @@ impl Cluster {
                 assignment.as_ref().map(|why| why.sentence.as_str()),
             ),
             assignment,
+            obsolete_reason: state.volatile.obsolete.get(id).cloned(),
+            order: order(&state, row),
             waiting_on: waiting_on.collect(),
         })
     }
@@ -126,6 +127,14 @@ impl Cluster {
             obsolete: 0,
             upgrading: 0,
             unreachable: 0,
+            waiting_on: state
+                .volatile
+                .waiting_on
+                .iter()
+                .filter(|wait| names_template(wait, &template.code))
+                .cloned()
+                .collect(),
+            statistics: state.volatile.statistics.shown(&template.code),
         });
         let mut templates: BTreeMap<_, _> = templates
             .map(|template| (template.code.clone(), template))
@@ -139,6 +148,24 @@ impl Cluster {
         }
         templates.into_values().collect()
     }
+}
+
+/// Tells whether a wait is about this template.
+fn names_template(wait: &Waiting, template: &TemplateCode) -> bool {
+    let named = wait.params.get("template");
+    named.is_some_and(|named| named == template.as_str())
+}
+
+/// Tells whether a wait is about this node. One for many nodes of a template names the first of them only.
+fn concerns(wait: &Waiting, node: &NodeId, template: Option<&TemplateCode>) -> bool {
+    if let Some(template) = template {
+        let is_for_all = !wait.params.contains_key("template") && !wait.params.contains_key("node");
+        if is_for_all || names_template(wait, template) {
+            return true;
+        }
+    }
+    let named = wait.params.get("node");
+    named.is_some_and(|named| named == node.as_str())
 }
 
 fn count(state: &State, row: &NodeRow, run: &NodeRun, counted: &mut Template) {
@@ -204,6 +231,7 @@ fn order(state: &State, row: &NodeRow) -> Option<NodeOrder> {
     let stop = state.orders.stop_of(&row.id)?;
     Some(NodeOrder {
         reason: text_of(stop.reason),
+        why: stop.why.map(str::to_owned),
         ordered: rfc3339(stop.order.ordered),
         next_configuration_id: stop.target.map(|target| target.configuration_id),
     })

@@ -162,6 +162,9 @@ pub enum OrderRowKind {
         reason: StopReason,
         /// What comes next; absent: ask.
         target: Option<Target>,
+        /// The reason in words, with what it was about; absent in orders of older releases.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
 }
 

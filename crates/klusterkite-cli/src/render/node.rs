@@ -161,7 +161,12 @@ fn order(order: &NodeOrder) -> String {
     let next = next.map_or(String::new(), |next| {
         format!(", next is configuration {next}")
     });
-    format!("stop for {} since {}{next}", order.reason, order.ordered)
+    let why = order.why.as_ref();
+    let why = why.map_or(String::new(), |why| format!(": {why}"));
+    format!(
+        "stop for {} since {}{next}{why}",
+        order.reason, order.ordered
+    )
 }
 
 /// Renders why a node has its template.
@@ -179,6 +184,12 @@ pub fn explanation(explanation: &NodeExplanation) -> String {
         });
         let candidates = table(["CANDIDATE", "COUNT", "MIN", "MAX", "PRIORITY"], rows);
         let _ = write!(text, "rule: {}\n\n{candidates}", word(&assignment.rule));
+    }
+    if let Some(reason) = &explanation.obsolete_reason {
+        let _ = writeln!(text, "\nhas to restart: {}", one_line(reason));
+    }
+    if let Some(told) = &explanation.order {
+        let _ = writeln!(text, "\ntold: {}", one_line(&order(told)));
     }
     if !explanation.waiting_on.is_empty() {
         let _ = write!(text, "\nwaiting\n{}", waits(&explanation.waiting_on));
@@ -202,7 +213,7 @@ pub fn templates(templates: &[Template]) -> String {
             joined(&template.container_types),
         ]
     });
-    table(
+    let mut text = table(
         [
             "TEMPLATE",
             "MIN",
@@ -216,7 +227,49 @@ pub fn templates(templates: &[Template]) -> String {
             "CONTAINERS",
         ],
         rows,
-    )
+    );
+    if let Some(first) = templates.first() {
+        text += &statistics(&first.statistics.since, templates);
+    }
+    for template in templates {
+        if !template.waiting_on.is_empty() {
+            let waits = waits(&template.waiting_on);
+            let _ = write!(text, "\n{} waits\n{waits}", template.code);
+        }
+    }
+    text
+}
+
+/// Renders what happened to nodes since a manager leads.
+fn statistics(since: &str, templates: &[Template]) -> String {
+    let rows = templates.iter().map(|template| {
+        let counts = &template.statistics;
+        let average = counts
+            .time_to_ready_total_ms
+            .checked_div(counts.became_ready);
+        let seconds = |milliseconds: u64| format!("{:.1} s", milliseconds as f64 / 1000.0);
+        [
+            template.code.to_string(),
+            counts.starts.to_string(),
+            counts.became_ready.to_string(),
+            counts.failed_starts.to_string(),
+            counts.crashes.to_string(),
+            counts.lost.to_string(),
+            or_none(average.map(seconds)),
+            or_none(average.map(|_| seconds(counts.time_to_ready_max_ms))),
+        ]
+    });
+    let header = [
+        "TEMPLATE",
+        "STARTS",
+        "BECAME READY",
+        "FAILED STARTS",
+        "CRASHES",
+        "LOST",
+        "TIME TO READY",
+        "LONGEST",
+    ];
+    format!("\nsince {since}\n{}", table(header, rows))
 }
 
 #[cfg(test)]
@@ -236,7 +289,7 @@ mod tests {
             "processes": [{ "name": "hello", "state": "ready", "restarts": 0 }],
             "since": "2026-11-22T12:00:00Z", "cordoned": false,
             "containment": { "level": "controlGroups", "limits": ["cpu", "pids"] },
-            "order": { "reason": "update", "ordered": "2026-11-22T12:00:01Z", "nextConfigurationId": 2 },
+            "order": { "reason": "update", "why": "package Hello changes", "ordered": "2026-11-22T12:00:01Z", "nextConfigurationId": 2 },
         }))
         .unwrap()
     }
@@ -278,7 +331,7 @@ mod tests {
             endpoints      hello 10.0.0.7:8080 -> default/hello
             incarnation    5
             asked          -
-            order          stop for update since 2026-11-22T12:00:01Z, next is configuration 2
+            order          stop for update since 2026-11-22T12:00:01Z, next is configuration 2: package Hello changes
             last crash     -
 
             PROCESS  STATE  RESTARTS  LAST EXIT
@@ -298,6 +351,8 @@ mod tests {
                 { "template": "hello", "count": 1, "minimum": 2, "maximum": null, "priority": 100.5 }],
                 "sentence": "unused" },
             "sentence": "`hello` was below its minimum",
+            "obsoleteReason": "package Hello changes",
+            "order": { "reason": "update", "why": "package Hello changes", "ordered": "2026-11-22T12:00:01Z" },
             "waitingOn": [{ "code": "atMinimum", "message": "hello is at its minimum" }],
         }))
         .unwrap();
@@ -308,9 +363,36 @@ mod tests {
             CANDIDATE  COUNT  MIN  MAX  PRIORITY
             hello      1      2    -    100.5
 
+            has to restart: package Hello changes
+
+            told: stop for update since 2026-11-22T12:00:01Z: package Hello changes
+
             waiting
               atMinimum: hello is at its minimum
         "]]
         .assert_eq(&explanation(&value));
+    }
+
+    #[test]
+    fn templates_show_counts_what_happened_and_what_is_waited_for() {
+        let templates: Vec<Template> = serde_json::from_value(json!([{ "code": "hello", "name": "Hello", "minimum": 2,
+            "maximum": 3, "priority": 100.0, "containerTypes": ["worker"], "ready": 2, "starting": 0, "obsolete": 1,
+            "upgrading": 1, "unreachable": 0,
+            "waitingOn": [{ "code": "atMinimum", "message": "hello is at its minimum" }],
+            "statistics": { "since": "2026-11-22T12:00:00Z", "starts": 5, "becameReady": 4, "failedStarts": 1,
+                "crashes": 2, "lost": 0, "timeToReadyTotalMs": 6000, "timeToReadyMaxMs": 3000 } }]))
+        .unwrap();
+        expect![[r"
+            TEMPLATE  MIN  MAX  PRIORITY  READY  STARTING  OBSOLETE  UPGRADING  UNREACHABLE  CONTAINERS
+            hello     2    3    100       2      0         1         1          0            worker
+
+            since 2026-11-22T12:00:00Z
+            TEMPLATE  STARTS  BECAME READY  FAILED STARTS  CRASHES  LOST  TIME TO READY  LONGEST
+            hello     5       4             1              2        0     1.5 s          3.0 s
+
+            hello waits
+              atMinimum: hello is at its minimum
+        "]]
+        .assert_eq(&super::templates(&templates));
     }
 }

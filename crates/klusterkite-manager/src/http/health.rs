@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use klusterkite_api::nodes::Template;
+use klusterkite_api::nodes::{Template, TemplateStatistics};
 use klusterkite_api::openapi;
 use klusterkite_core::plan::rollout::NodeStatus;
 
@@ -45,6 +45,31 @@ const PER_TEMPLATE: [(&str, &str, Count); 6] = [
     }),
 ];
 
+/// Reads one counter of a template.
+type Counter = fn(&TemplateStatistics) -> u64;
+
+/// Counters of a template since this manager leads: name, help, value.
+const SINCE_LEADING: [(&str, &str, Counter); 6] = [
+    ("starts", "Starts of nodes.", |counts| counts.starts),
+    ("became_ready", "Starts that became ready.", |counts| {
+        counts.became_ready
+    }),
+    (
+        "failed_starts",
+        "Starts that did not become ready in time, or were refused.",
+        |counts| counts.failed_starts,
+    ),
+    ("crashes", "Nodes that ended by themselves.", |counts| {
+        counts.crashes
+    }),
+    ("lost", "Leases that ended.", |counts| counts.lost),
+    (
+        "time_to_ready_milliseconds",
+        "Milliseconds from the first word of a start until it was ready, all together.",
+        |counts| counts.time_to_ready_total_ms,
+    ),
+];
+
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
@@ -77,6 +102,15 @@ pub(super) async fn metrics(State(cluster): State<Cluster>) -> impl IntoResponse
             help,
             samples,
         );
+    }
+
+    for (name, help, count) in SINCE_LEADING {
+        let samples = templates.iter().map(|template| {
+            let labels = format!("{{template=\"{}\"}}", template.code);
+            (labels, count(&template.statistics))
+        });
+        let name = format!("klusterkite_template_{name}_total");
+        metric(&mut text, &name, "counter", help, samples);
     }
 
     let nodes = cluster.node_counts().await.into_iter();
@@ -115,8 +149,18 @@ fn gauge(
     help: &str,
     samples: impl IntoIterator<Item = (String, u64)>,
 ) {
+    metric(text, name, "gauge", help, samples);
+}
+
+fn metric(
+    text: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    samples: impl IntoIterator<Item = (String, u64)>,
+) {
     let taken = "a String takes every text";
-    writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge").expect(taken);
+    writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect(taken);
     for (labels, value) in samples {
         writeln!(text, "{name}{labels} {value}").expect(taken);
     }

@@ -125,6 +125,14 @@ fn crashed(draft: &mut Draft<'_>, request: &StartRequest, actor: &str) -> Option
     let (id, crash) = (&request.node_id, request.crash.as_ref()?);
     let message = format!("node `{id}` ended by itself: {}", crash.exit);
     draft.event("nodeCrashed", actor, format!("node:{id}"), message);
+    let state = draft.state;
+    let ended = state.nodes.get(id).and_then(|node| {
+        let run = node.run.as_ref().map(|run| &run.template);
+        run.or(node.last_template.as_ref())
+    });
+    if let Some(template) = ended.cloned() {
+        draft.remember(move |volatile| volatile.statistics.crashed(&template));
+    }
     Some(crash.clone())
 }
 

@@ -35,10 +35,15 @@ pub(crate) fn order_message(
             Some(target),
             "packages of what comes next".to_owned(),
         ),
-        OrderRowKind::Stop { reason, target } => (
+        OrderRowKind::Stop {
+            reason,
+            target,
+            why,
+        } => (
             OrderKind::Stop,
             target.as_ref(),
-            stop_sentence(*reason).to_owned(),
+            why.clone()
+                .unwrap_or_else(|| stop_sentence(*reason).to_owned()),
         ),
     };
     let next = match target {
@@ -60,7 +65,8 @@ pub(crate) fn order_message(
     Some(ManagerMessage::Order(Box::new(order)))
 }
 
-fn stop_sentence(reason: StopReason) -> &'static str {
+/// Says why a node stops, when nothing more is known.
+pub(crate) fn stop_sentence(reason: StopReason) -> &'static str {
     match reason {
         StopReason::Update => "the node does not fit the Active configuration",
         StopReason::Restart => "an operator asked for a restart",

@@ -122,6 +122,8 @@ fn start_failed(draft: &mut Draft<'_>, id: &NodeId, failure: &StartFailure, is_k
     if draft.state.active_id() == Some(failure.configuration_id) {
         draft.gate_failed(&failure.node_template, &message);
     }
+    let template = failure.node_template.clone();
+    draft.remember(move |volatile| volatile.statistics.start_failed(&template));
     draft.event("nodeStartFailed", "manager", format!("node:{id}"), message);
 }
 

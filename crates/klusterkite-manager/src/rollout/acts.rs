@@ -1,27 +1,32 @@
 //! Acts of a plan, written down.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use klusterkite_core::plan::rollout::{Act, Outcome, StopReason, Target};
+use klusterkite_core::plan::rollout::{Act, Outcome, RolloutPlan, StopReason, Target};
 use klusterkite_core::reason::Refusal;
 use klusterkite_store::Change;
 use klusterkite_store::rows::{GateRow, MigrationRow, NodeRow, OrderRow, OrderRowKind, OrderState};
 use klusterkite_wire::{Incarnation, NodeId, OrderId, TemplateCode};
 
-use crate::state::Draft;
+use crate::nodes::stop_sentence;
+use crate::state::{Draft, State};
 
 /// A prefetch that failed is tried again after this time.
 pub(super) const PREFETCH_RETRY: Duration = Duration::from_secs(10);
 
-/// Writes down one act; returns the order that is to be sent.
-pub(super) fn write(draft: &mut Draft<'_>, act: &Act) -> Option<OrderId> {
+/// Writes down one act of a plan; returns the order that is to be sent.
+pub(super) fn write(draft: &mut Draft<'_>, plan: &RolloutPlan, act: &Act) -> Option<OrderId> {
     match act {
         Act::Prefetch { node, target } => write_prefetch(draft, node, target),
         Act::Stop {
             node,
             reason,
             target,
-        } => write_stop(draft, node, *reason, target.as_ref()),
+        } => {
+            let why = why(draft.state, plan, node, *reason, target.as_ref());
+            write_stop(draft, node, *reason, target.as_ref(), why)
+        }
         Act::CloseOrder {
             node,
             order_id,
@@ -62,22 +67,26 @@ fn write_stop(
     id: &NodeId,
     reason: StopReason,
     target: Option<&Target>,
+    why: String,
 ) -> Option<OrderId> {
     let state = draft.state;
     let row = state.nodes.get(id)?;
     let run = row.run.as_ref()?;
-    let why = crate::views::text_of(reason);
-    let message = match target {
-        Some(target) => format!(
-            "node `{id}` of template `{}` is told to stop ({why}) and to become `{}` of configuration {}",
-            run.template, target.template, target.configuration_id
-        ),
-        None => format!(
-            "node `{id}` of template `{}` is told to stop ({why})",
-            run.template
-        ),
-    };
-    draft.event("nodeStopOrdered", "manager", format!("node:{id}"), message);
+    let code = crate::views::text_of(reason);
+    let becomes = target.map_or(String::new(), |target| {
+        let Target {
+            template,
+            configuration_id,
+        } = target;
+        format!(" and to become `{template}` of configuration {configuration_id}")
+    });
+    let message = format!(
+        "node `{id}` of template `{}` is told to stop ({code}){becomes}: {why}",
+        run.template
+    );
+    let params = BTreeMap::from([("reason".to_owned(), code), ("why".to_owned(), why.clone())]);
+    let object = format!("node:{id}");
+    draft.event_with("nodeStopOrdered", "manager", object, message, params);
     if state.requests.contains_key(id) {
         draft.put(Change::RequestDelete(id.clone()));
     }
@@ -90,8 +99,52 @@ fn write_stop(
     let kind = OrderRowKind::Stop {
         reason,
         target: target.cloned(),
+        why: Some(why),
     };
     Some(write_order(draft, id, run.incarnation, kind))
+}
+
+/// Says in words why a plan stops a node: what differs, who asked, which number is too large or too small.
+fn why(
+    state: &State,
+    plan: &RolloutPlan,
+    id: &NodeId,
+    reason: StopReason,
+    target: Option<&Target>,
+) -> String {
+    let run = state.nodes.get(id).and_then(|node| node.run.as_ref());
+    let template = run.map(|run| &run.template);
+    let is_forced = state.requests.get(id).is_some_and(|request| request.force);
+    let general = stop_sentence(reason);
+    match reason {
+        StopReason::Update => plan
+            .obsolete
+            .get(id)
+            .map_or(general.to_owned(), ToString::to_string),
+        StopReason::Restart | StopReason::Drain if is_forced => {
+            format!("{general}, whatever the minimum says")
+        }
+        StopReason::Surplus => {
+            let active = state.active();
+            let templates = active.map(|active| &active.node_templates);
+            let settings = templates
+                .zip(template)
+                .and_then(|(all, template)| all.get(template));
+            settings
+                .and_then(|settings| settings.maximum)
+                .map_or(general.to_owned(), |maximum| {
+                    format!("{general} of {maximum}")
+                })
+        }
+        StopReason::Redistribution => match target {
+            Some(target) => format!(
+                "template `{}` is below its minimum and no free container fits",
+                target.template
+            ),
+            None => general.to_owned(),
+        },
+        StopReason::Restart | StopReason::Drain | StopReason::TemplateRemoved => general.to_owned(),
+    }
 }
 
 fn write_order(
@@ -139,6 +192,8 @@ pub(super) fn close(draft: &mut Draft<'_>, id: &NodeId, order_id: OrderId, outco
             target.template
         );
         draft.gate_failed(&target.template, &reason);
+        let template = target.template.clone();
+        draft.remember(move |volatile| volatile.statistics.start_failed(&template));
         draft.event("nodeGivenUp", "manager", format!("node:{id}"), reason);
     }
 }

@@ -130,7 +130,12 @@ fn gone(draft: &mut Draft<'_>, node: &NodeRow, run: &NodeRun, why: &str) {
         run: None,
         ..node.clone()
     }));
-    if let Some(stop) = draft.state.orders.stop_of(&id) {
+    let stop = draft.state.orders.stop_of(&id);
+    if run.status == NodeStatus::Assigned && stop.is_none() {
+        let template = run.template.clone();
+        draft.remember(move |volatile| volatile.statistics.start_failed(&template));
+    }
+    if let Some(stop) = stop {
         let outcome = match stop.target {
             Some(_) => Outcome::GivenUp,
             None => Outcome::Gone,

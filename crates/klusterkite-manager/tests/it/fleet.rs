@@ -260,6 +260,12 @@ impl<'a> Container<'a> {
     }
 
     #[track_caller]
+    /// Tells why it is what it is.
+    pub(crate) fn explained(&self) -> Value {
+        let path = format!("/api/v1/nodes/{}/explain", self.id);
+        self.server.admin("GET", &path, Value::Null).done()
+    }
+
     pub(crate) fn eventually_is(&self, status: &str) {
         let mut last = Value::Null;
         eventually(&format!("node {} is {status}", self.id), || {

@@ -33,6 +33,15 @@ fn an_automatic_migration_replaces_node_after_node_and_completes() {
     for node in &mut nodes {
         let stop = node.told_to_stop();
         assert_eq!(stop.next.as_ref().unwrap().configuration_id.0, 2);
+        // Node, API and history say why, not only that: the settings differ.
+        assert!(stop.reason.contains("settings"), "{}", stop.reason);
+        assert_eq!(node.shown()["order"]["why"], json!(stop.reason));
+        let explained = node.explained();
+        assert_eq!(explained["order"]["why"], json!(stop.reason));
+        let object = format!("node:{}", node.id);
+        let told = events(&server, "nodeStopOrdered");
+        let told = told.iter().find(|event| event["object"] == *object);
+        assert_eq!(told.unwrap()["params"]["why"], json!(stop.reason));
         assert_eq!(newest_migration(&server)["state"], "ready");
         node.replaced(&stop);
     }
@@ -220,9 +229,28 @@ fn a_restart_waits_for_the_minimum_unless_it_is_forced() {
     node.ack(&prefetch, AckState::Done, None);
     waits_for(&server, "needsContainer");
     assert!(node.shown()["order"].is_null());
+    let waits = node.explained()["waitingOn"].to_string();
+    assert!(waits.contains("needsContainer"), "{waits}");
+    let templates = server.admin("GET", "/api/v1/templates", Value::Null).done();
+    let templates = templates["items"].as_array().unwrap();
+    let hello = templates
+        .iter()
+        .find(|template| template["code"] == "hello");
+    let waits = hello.unwrap()["waitingOn"].to_string();
+    assert!(waits.contains("needsContainer"), "{waits}");
 
-    node.operator("restart", true).done();
+    let accepted = node.operator("restart", true).done();
+    let sentence = accepted["message"].as_str().unwrap();
+    assert!(sentence.contains("at once"), "{sentence}");
     let stop = node.told_to_stop();
+    assert!(stop.reason.contains("whatever the minimum says"));
+    let asked = events(&server, "nodeRestartAsked");
+    let forced: Vec<_> = asked
+        .iter()
+        .map(|event| &event["params"]["force"])
+        .collect();
+    assert_eq!(forced, ["false", "true"], "who forced is in the history");
+    assert_eq!(asked[1]["actor"], asked[0]["actor"]);
     node.operator("restart", false).problem(409, "replacing");
     node.replaced(&stop);
     eventually("the order is closed", || node.shown()["order"].is_null());
@@ -272,6 +300,47 @@ fn a_drained_container_stays_empty_until_it_is_uncordoned() {
     node.ask().done();
     let state = server.block_on(server.cluster.read());
     assert!(state.orders.open().next().is_none());
+}
+
+#[test]
+fn templates_count_starts_failures_and_the_time_to_be_ready() {
+    let server = led(|hello, _| hello.rollout.batch = "1".to_owned());
+    let counted = |name: &str| {
+        let templates = server.admin("GET", "/api/v1/templates", Value::Null).done();
+        let templates = templates["items"].as_array().unwrap();
+        let hello = templates
+            .iter()
+            .find(|template| template["code"] == "hello");
+        hello.unwrap()["statistics"][name].clone()
+    };
+    let mut node = Container::new(&server, 1).started();
+    assert_eq!(
+        (counted("starts"), counted("becameReady")),
+        (json!(1), json!(1))
+    );
+    assert!(
+        counted("timeToReadyMaxMs").as_u64().unwrap()
+            <= counted("timeToReadyTotalMs").as_u64().unwrap()
+    );
+    assert!(counted("since").as_str().unwrap().starts_with("20"));
+
+    node.vanish();
+    node.incarnation += 1;
+    node.ask_after_crash("signal 11").done();
+    assert_eq!(
+        (counted("crashes"), counted("starts")),
+        (json!(1), json!(2))
+    );
+
+    let mut other = Container::new(&server, 2).started();
+    other.operator("restart", false).done();
+    let stop = other.told_to_stop();
+    other.leaves();
+    other.starts(stop.next.unwrap(), Some("it crashed"));
+    assert_eq!(counted("failedStarts"), json!(1));
+    let metrics = server.admin("GET", "/metrics", Value::Null);
+    let line = "klusterkite_template_failed_starts_total{template=\"hello\"} 1";
+    assert!(metrics.text.contains(line), "{}", metrics.text);
 }
 
 fn containers(server: &Server, query: &str) -> Value {

@@ -161,6 +161,7 @@ pub(crate) fn stop(id: i64, number: u8, state: OrderState) -> OrderRow {
         kind: OrderRowKind::Stop {
             reason: StopReason::Update,
             target: Some(target()),
+            why: Some("package Acme.Orders changes".to_owned()),
         },
         ordered: 8,
         state,
