@@ -102,7 +102,7 @@ impl ControlGroup {
         self.controllers
             .retain(|controller, hierarchy| match hierarchy {
                 Hierarchy::Single(_) => true,
-                Hierarchy::Unified => enable(&directory, *controller).is_ok(),
+                Hierarchy::Unified => enable(&directory, controller.name()).is_ok(),
             });
     }
 
@@ -223,12 +223,8 @@ impl ControlGroup {
         let mut moved = false;
         for controller in Controller::ALL {
             if offered(controller) {
-                let mut enabled = enable(&self.directory, controller);
-                if !moved && enabled.as_ref().is_err_and(is_busy) {
-                    moved = self.move_to_leaf();
-                    enabled = enable(&self.directory, controller);
-                }
-                if enabled.is_ok() {
+                let try_to = || enable(&self.directory, controller.name());
+                if enable_or_move(try_to, &mut moved, || self.move_to_leaf()) {
                     self.controllers.insert(controller, Hierarchy::Unified);
                 }
             } else if let Some(directory) = single.get(controller.name()) {
@@ -285,7 +281,22 @@ fn probe(directory: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn enable(directory: &Path, controller: Controller) -> io::Result<()> {
+/// Enables a controller; what the kernel refuses because the group has processes of its own is tried again after they
+/// moved away, once for all controllers.
+fn enable_or_move(
+    enable: impl Fn() -> io::Result<()>,
+    moved: &mut bool,
+    move_away: impl FnOnce() -> bool,
+) -> bool {
+    let mut enabled = enable();
+    if !*moved && enabled.as_ref().is_err_and(is_busy) {
+        *moved = move_away();
+        enabled = enable();
+    }
+    enabled.is_ok()
+}
+
+fn enable(directory: &Path, controller: &str) -> io::Result<()> {
     let text = format!("+{controller}");
     write(&directory.join("cgroup.subtree_control"), &text)
 }
@@ -356,53 +367,4 @@ pub(crate) fn join(file: &OsStr) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_one_directory_that_the_kernel_does_not_use() {
-        assert_eq!(file_name("Acme.Orders"), "Acme_Orders");
-        assert_eq!(file_name("../cgroup.procs"), "___cgroup_procs");
-        assert_eq!(file_name(&"x".repeat(300)).len(), 200);
-    }
-
-    #[test]
-    fn numbers_of_the_kernels_files_are_read_by_name() {
-        let text = "populated 1\nfrozen 0\noom_kill 7\n";
-        assert_eq!(value_of(text, "populated"), Some(1));
-        assert_eq!(value_of(text, "oom_kill"), Some(7));
-        assert_eq!(value_of(text, "oom"), None);
-        assert_eq!(value_of("oom_kill x", "oom_kill"), None);
-    }
-
-    #[test]
-    fn a_limit_without_controller_is_named_with_the_reason() {
-        let directory = tempfile::tempdir().unwrap();
-        let group = ControlGroup {
-            directory: directory.path().to_owned(),
-            controllers: BTreeMap::from([(Controller::Memory, Hierarchy::Unified)]),
-        };
-        let limits = Limits {
-            memory_bytes: Some(1 << 20),
-            processes: Some(5),
-            cpu_thousandths: None,
-        };
-        let failed = group.limit(&limits);
-        assert_eq!(failed.len(), 2);
-        assert!(failed[0].1.contains("memory.max"), "{failed:?}");
-        assert!(failed[1].1.contains("no such controller"), "{failed:?}");
-        fs::write(directory.path().join("memory.max"), "").unwrap();
-        assert_eq!(group.limit(&limits).len(), 1);
-        let written = fs::read_to_string(directory.path().join("memory.max")).unwrap();
-        assert_eq!(written, "1048576");
-    }
-
-    #[test]
-    fn a_directory_that_takes_no_groups_is_refused_with_the_reason() {
-        let directory = tempfile::tempdir().unwrap();
-        let error = probe(directory.path()).unwrap_err();
-        assert!(error.contains("kernel cannot kill"), "{error}");
-        let error = probe(&directory.path().join("nothing")).unwrap_err();
-        assert!(error.contains("no control group can be made"), "{error}");
-    }
-}
+mod tests;
