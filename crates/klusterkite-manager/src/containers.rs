@@ -35,7 +35,7 @@ impl Cluster {
         if let Some(after) = &query.after {
             found.retain(|empty| empty.id() > after);
         }
-        found.sort_unstable_by_key(|empty| empty.id());
+        found.sort_unstable_by_key(Empty::id);
         let has_more = found.len() > query.limit;
         found.truncate(query.limit);
         let last = found.last().filter(|_| has_more);

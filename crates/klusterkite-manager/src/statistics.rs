@@ -38,8 +38,6 @@ impl Statistics {
         let is_starting = |status| matches!(status, NodeStatus::Assigned | NodeStatus::Starting);
         match same_run {
             None if is_starting(after.status) => self.of(&after.template).starts += 1,
-            // It was given up and is back, or is counted as it is: no start was seen.
-            None => {}
             Some(before) if before.status == after.status => {}
             Some(before) if after.status == NodeStatus::Ready && is_starting(before.status) => {
                 let first = self.ready.insert(id.clone(), after.incarnation);
@@ -54,7 +52,8 @@ impl Statistics {
             Some(_) if after.status == NodeStatus::Unreachable => {
                 self.of(&after.template).lost += 1;
             }
-            Some(_) => {}
+            // One that was given up and is back has not started; other changes are no numbers.
+            None | Some(_) => {}
         }
     }
 
