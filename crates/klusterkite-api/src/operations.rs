@@ -91,6 +91,35 @@ impl Operation {
     }
 }
 
+/// What an answer waits for; manager and clients give it time accordingly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The manager's memory and store.
+    Store,
+    /// The feed, which may be asked about every package of a cluster.
+    Feed,
+    /// Something that happens: a blocking query.
+    Change,
+}
+
+impl OperationId {
+    /// Returns what the answer of the operation waits for.
+    pub fn waits_for(self) -> WaitsFor {
+        match self {
+            Self::ConfigurationCreate
+            | Self::ConfigurationCheck
+            | Self::ConfigurationReady
+            | Self::ConfigurationDiff
+            | Self::MigrationPlan
+            | Self::MigrationCreate
+            | Self::PackageList
+            | Self::PackageGet => WaitsFor::Feed,
+            Self::MemberList => WaitsFor::Change,
+            _ => WaitsFor::Store,
+        }
+    }
+}
+
 macro_rules! operations {
     ($($id:ident: $method:ident $path:literal $access:expr, [$($query:expr),*], $request:expr => $status:literal $response:expr, $summary:literal;)*) => {
         /// Names an operation of the API.

@@ -1,7 +1,7 @@
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
-use klusterkite_api::operations::{Access, Method as ApiMethod, Operation, OperationId};
+use klusterkite_api::operations::{Access, Method as ApiMethod, Operation, WaitsFor};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::Method;
@@ -146,18 +146,10 @@ impl<'c> OperationCall<'c> {
 
     /// Returns how long the whole answer may take: a little longer than the manager gives itself.
     fn time(&self) -> Duration {
-        use OperationId as Id;
-        match self.operation.id {
-            Id::ConfigurationCreate
-            | Id::ConfigurationCheck
-            | Id::ConfigurationReady
-            | Id::ConfigurationDiff
-            | Id::MigrationPlan
-            | Id::MigrationCreate
-            | Id::PackageList
-            | Id::PackageGet => FEED_TIME,
-            Id::MemberList => WAIT_TIME,
-            _ => TIME,
+        match self.operation.id.waits_for() {
+            WaitsFor::Store => TIME,
+            WaitsFor::Feed => FEED_TIME,
+            WaitsFor::Change => WAIT_TIME,
         }
     }
 

@@ -13,7 +13,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use klusterkite_api::operations::{Access, Operation, OperationId};
+use klusterkite_api::operations::{Access, Operation, OperationId, WaitsFor};
 use klusterkite_wire::Secret;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -154,18 +154,10 @@ impl Guard {
     }
 
     fn time_limit(&self) -> Duration {
-        use OperationId as Id;
-        match self.operation.id {
-            Id::MemberList => WAIT_TIMEOUT,
-            Id::ConfigurationCreate
-            | Id::ConfigurationCheck
-            | Id::ConfigurationReady
-            | Id::ConfigurationDiff
-            | Id::MigrationPlan
-            | Id::MigrationCreate
-            | Id::PackageList
-            | Id::PackageGet => FEED_TIMEOUT,
-            _ => ANSWER_TIMEOUT,
+        match self.operation.id.waits_for() {
+            WaitsFor::Store => ANSWER_TIMEOUT,
+            WaitsFor::Feed => FEED_TIMEOUT,
+            WaitsFor::Change => WAIT_TIMEOUT,
         }
     }
 }
