@@ -253,6 +253,32 @@ fn surplus_above_a_lowered_maximum_stops_within_the_budget() {
 }
 
 #[test]
+fn a_surplus_node_that_may_not_stop_is_still_the_updates_which_may_take_spare_capacity_for_it() {
+    let limits = |version, minimum, maximum: u32| {
+        let web = with(
+            web(version, minimum, "50%"),
+            "rollout",
+            json!({ "batch": "50%", "surge": 2 }),
+        );
+        with(web, "maximumNeededInstances", json!(maximum))
+    };
+    let removed = with(web("v1", 0, "2"), "code", json!("removed"));
+    let world = World::new(&[limits("v1", 3, 3), removed], &[limits("v2", 0, 0)])
+        .nodes("web", 2)
+        .new_nodes("web", 3)
+        .nodes("removed", 1)
+        .status(1, NodeStatus::Unconfirmed)
+        .status(3, NodeStatus::Starting)
+        .status(4, NodeStatus::Failed);
+    let plan = world.plan();
+    assert_eq!(
+        stops(&plan),
+        [(4, StopReason::Surplus), (6, StopReason::TemplateRemoved)]
+    );
+    assert_eq!(plan.surge[&code("web")], 5);
+}
+
+#[test]
 fn a_first_wave_proves_itself_before_the_rest_follows() {
     let canary = |version| {
         with(

@@ -109,11 +109,20 @@ impl<'a> Draft<'a> {
         self.stop(wish);
     }
 
-    /// Returns how many nodes a template has above its floor when the acts so far are carried out.
+    /// Tells whether the budget lets a node stop now.
+    pub(super) fn permits(&self, wish: &Wish<'a>) -> bool {
+        self.permission(wish).is_ok()
+    }
+
+    /// Returns how many nodes hold a template when the acts so far are carried out.
+    pub(super) fn holders(&self, code: &TemplateCode) -> u32 {
+        self.budgets.get(code).map_or(0, |budget| budget.holders)
+    }
+
+    /// Returns how many of those are above its floor.
     pub(super) fn spare(&self, code: &TemplateCode) -> u32 {
-        self.budgets
-            .get(code)
-            .map_or(0, |budget| budget.holders.saturating_sub(budget.floor))
+        let floor = self.budgets.get(code).map_or(0, |budget| budget.floor);
+        self.holders(code).saturating_sub(floor)
     }
 
     /// Gives up the floor of a removed template whose replacements are there.

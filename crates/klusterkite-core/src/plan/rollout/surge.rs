@@ -21,9 +21,10 @@ pub(super) fn grow(draft: &mut Draft<'_>) {
             continue;
         };
         let missing = missing(facts, template, held);
-        let room = room(template);
-        let wanted = template.holders + missing.min(room);
-        if wanted > template.holders {
+        // Nodes that this very plan gives away make room.
+        let holders = draft.holders(code);
+        let wanted = holders + missing.min(room(template, holders));
+        if wanted > holders {
             draft.surge.insert(code.clone(), wanted);
         }
         if missing > 0 {
@@ -52,15 +53,15 @@ fn missing<'a>(facts: &Facts<'a>, template: &TemplateFacts<'a>, held: u32) -> u3
     (template.floor + step).saturating_sub(template.ready + coming)
 }
 
-/// Returns how many more nodes the template may have (I6).
-fn room(template: &TemplateFacts<'_>) -> u32 {
+/// Returns how many more nodes the template may have beside those that hold it (I6).
+fn room(template: &TemplateFacts<'_>, holders: u32) -> u32 {
     match template.active {
         None => 0,
         Some(active) => match active.maximum {
             Some(maximum) => maximum
                 .max(template.floor)
                 .saturating_add(template.rollout.surge)
-                .saturating_sub(template.holders),
+                .saturating_sub(holders),
             None => template.rollout.surge.max(1),
         },
     }
@@ -69,7 +70,7 @@ fn room(template: &TemplateFacts<'_>) -> u32 {
 /// Tells whether the nodes that let the update go on can come as things are.
 pub(super) fn is_possible(facts: &Facts<'_>, template: &TemplateFacts<'_>, held: u32) -> bool {
     missing(facts, template, held) == 0
-        || (room(template) > 0 && free_container(facts, template).is_some())
+        || (room(template, template.holders) > 0 && free_container(facts, template).is_some())
 }
 
 /// Says what the template needs before one of its nodes can stop.
@@ -81,7 +82,7 @@ pub(super) fn sentence(facts: &Facts<'_>, template: &TemplateFacts<'_>) -> Strin
     let Some(active) = template.active else {
         return format!("{at}, and no template of the configuration takes over from it");
     };
-    if room(template) == 0 {
+    if room(template, template.holders) == 0 {
         return format!("{at}, and its maximum and `surge` allow no other; raise one of them");
     }
     let types: BTreeSet<&str> = active

@@ -17,11 +17,15 @@ pub(super) fn shrink(draft: &mut Draft<'_>) {
         let mut nodes: Vec<&Node> = template.nodes.iter().filter(stoppable).copied().collect();
         least_missed_first(facts, &mut nodes);
         for node in nodes.into_iter().take(excess as usize) {
-            draft.ask(&Wish {
+            let wish = Wish {
                 node,
                 reason: StopReason::Surplus,
                 target: None,
-            });
+            };
+            // An obsolete one that has to stay for now is still the update's, which may take spare capacity for it.
+            if !facts.is_obsolete(node) || draft.permits(&wish) {
+                draft.ask(&wish);
+            }
         }
     }
 }
