@@ -33,6 +33,10 @@ const KILL_RESERVE: Duration = Duration::from_secs(STOP_RESERVE_SECONDS as u64);
 /// How long killed processes may take to disappear; one that hangs in the kernel must not hold the node.
 const KILL_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Signals to end that are closer than this are one: when a launcher is killed, the kernel sends its host one for
+/// each thread of the launcher that it finds dying.
+const SAME_SIGNAL: Duration = Duration::from_millis(250);
+
 /// How many prefetch orders may be open; a manager gives one at a time.
 const PREFETCHES_MAX: usize = 8;
 
@@ -136,6 +140,8 @@ pub(crate) struct Node {
     stop_limit: Option<Duration>,
     was_ready: bool,
     terminations: u32,
+    /// When the latest signal to end came that was not the same as the one before.
+    last_termination: Option<Duration>,
     /// The launcher died, and the signal that the kernel may send then has not come.
     orphaned: bool,
     told: Option<NodeReport>,
@@ -173,6 +179,7 @@ impl Node {
             stop_limit,
             was_ready: false,
             terminations: 0,
+            last_termination: None,
             orphaned: false,
             told: None,
         }

@@ -32,6 +32,8 @@ def daemon():
 
 
 def stop(*_):
+    # A launcher that is killed sends it once for each of its threads that the kernel finds dying.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     note("stops", os.getpid())
     sys.exit(0)
 

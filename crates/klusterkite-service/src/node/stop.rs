@@ -5,7 +5,7 @@ use std::time::Duration;
 use klusterkite_wire::link::AckState;
 
 use super::process::{Process, ProcessRules, Stage};
-use super::{Action, Cause, KILL_RESERVE, Node, Phase, answer};
+use super::{Action, Cause, KILL_RESERVE, Node, Phase, SAME_SIGNAL, answer};
 
 impl Node {
     /// The first signal stops the node (or ends a drain delay that goes on), the second one kills at once.
@@ -13,6 +13,11 @@ impl Node {
     /// One that the kernel sends when the launcher dies does not count, because the next launcher in this container
     /// sends another one: together they must not kill.
     pub(super) fn terminate(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let is_the_same = |last| now.saturating_sub(last) < SAME_SIGNAL;
+        if self.last_termination.is_some_and(is_the_same) {
+            return;
+        }
+        self.last_termination = Some(now);
         if self.orphaned {
             self.orphaned = false;
         } else {
