@@ -11,7 +11,7 @@ use klusterkite_tls::Identity;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -147,9 +147,10 @@ fn settings_text(path: &str) -> Result<String> {
 }
 
 async fn serve(config: Config, listening: Listening) -> Result<()> {
+    let mut signals = Signals::listen()?;
     let cluster = tokio::select! {
         opened = open(config, &listening) => opened?,
-        ended = ended() => return ended,
+        () = signals.end() => return Ok(()),
     };
     let address = cluster.config().listen;
     tracing::info!(%address, https = listening.identity.is_some(), epoch = %cluster.epoch(), "the manager leads");
@@ -163,7 +164,7 @@ async fn serve(config: Config, listening: Listening) -> Result<()> {
     tokio::select! {
         led = cluster.lead_while_leader() => led.context("the manager does not lead any more"),
         served = server => served.context("the API ended"),
-        ended = ended() => ended,
+        () = signals.end() => Ok(()),
     }
 }
 
@@ -212,14 +213,26 @@ fn waits_for(error: &anyhow::Error) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Waits for TERM or INT.
-async fn ended() -> Result<()> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+/// TERM and INT, from the start to the end: one that comes while the manager begins to lead counts, too.
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("signals cannot be listened to");
+        Ok(Self {
+            term: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
-    tracing::info!("the manager ends; every decision is in its store");
-    Ok(())
+
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+        tracing::info!("the manager ends; every decision is in its store");
+    }
 }
