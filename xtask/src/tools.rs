@@ -206,9 +206,19 @@ pub(crate) fn target() -> PathBuf {
 }
 
 /// Makes a cargo command that runs at the root.
+///
+/// It does not hear which package `cargo xtask` belongs to: build scripts that look at these variables (ring's
+/// does) would run again, and half of the workspace after them, each time after a cargo that was started by hand.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
+    let of_a_package =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(of_a_package) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
