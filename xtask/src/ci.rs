@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result, bail};
 use lexopt::Arg;
 
 use crate::tools::{
-    C_COMPILER, CERT_SYNC, IP, MONO, NEXTEST, NFT, NPM, POSTGRES, PYTHON, Tool, build_programs,
-    cargo, need, root, run,
+    C_COMPILER, CERT_SYNC, IP, MONO, NEXTEST, NFT, NPM, POSTGRES, PYTHON, RUNC, Tool,
+    build_programs, build_static_programs, cargo, need, root, run,
 };
 
 /// What the tests run.
 const TEST_TOOLS: &[Tool] = &[
-    C_COMPILER, NEXTEST, PYTHON, MONO, CERT_SYNC, NPM, POSTGRES, IP, NFT,
+    C_COMPILER, NEXTEST, PYTHON, MONO, CERT_SYNC, NPM, POSTGRES, IP, NFT, RUNC,
 ];
 
 /// The seed of property tests, by the variable that proptest reads: a change is judged by what it changes, not by
@@ -59,6 +59,7 @@ pub(crate) fn ci() -> Result<ExitCode> {
 pub(crate) fn test() -> Result<ExitCode> {
     need(TEST_TOOLS)?;
     // The end-to-end tests start the programs of the workspace, samples included.
+    build_static_programs()?;
     build_programs()?;
     crate::nuget_exe::install()?;
     let mut tests = cargo(&["nextest", "run", "--workspace", "--locked"]);

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::tools::{C_COMPILER, build_release, cargo, need, root, run, target};
+use crate::tools::{C_COMPILER, build_in_one_file, build_release, cargo, need, root, run, target};
 
 /// The target for which the static launcher is built.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -18,6 +18,8 @@ const PROGRAMS: [&str; 3] = ["klusterkite", "klusterkite-feed", "klusterkite-see
 pub(crate) fn dist() -> Result<ExitCode> {
     need(&[C_COMPILER])?;
     let release = build_release()?;
+    // It runs in any container then, also in one that holds nothing but a launcher.
+    build_in_one_file("klusterkite-service", &["--release"])?;
     let dist = target().join("dist");
     fs::create_dir_all(&dist)?;
     for program in PROGRAMS {

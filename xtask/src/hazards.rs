@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use lexopt::Arg;
 
-use crate::tools::{C_COMPILER, IP, NEXTEST, NFT, build_programs, cargo, need, run};
+use crate::tools::{
+    C_COMPILER, IP, NEXTEST, NFT, RUNC, build_programs, build_static_programs, cargo, need, run,
+};
 
 /// Makes the tests last as long as they should.
 const LONG: &str = "KLUSTERKITE_HAZARDS";
@@ -19,7 +21,8 @@ pub(crate) fn hazards(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
             other => bail!("{}; see `cargo xtask help`", other.unexpected()),
         }
     }
-    need(&[C_COMPILER, NEXTEST, IP, NFT])?;
+    need(&[C_COMPILER, NEXTEST, IP, NFT, RUNC])?;
+    build_static_programs()?;
     build_programs()?;
     let mut filter = "test(/^hosts::/)".to_owned();
     if !names.is_empty() {

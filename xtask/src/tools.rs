@@ -112,6 +112,14 @@ pub(crate) const NFT: Tool = Tool {
     install: "apt install nftables",
 };
 
+/// Makes containers.
+pub(crate) const RUNC: Tool = Tool {
+    look: &["runc", "--version"],
+    name: "`runc`",
+    purpose: "a launcher of the tests is process 1 of a container",
+    install: "apt install runc",
+};
+
 /// Asks as fast as it can.
 pub(crate) const WRK: Tool = Tool {
     look: &["sh", "-c", "command -v wrk"],
@@ -236,6 +244,33 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// Builds every program of the workspace, samples included, as tests start them.
 pub(crate) fn build_programs() -> Result<()> {
     run(&mut cargo(&["build", "--workspace", "--bins", "--locked"]))
+}
+
+/// Links a program of the workspace as one file that needs no library.
+///
+/// Only the last step differs: what it consists of is not compiled again.
+pub(crate) fn build_in_one_file(program: &str, options: &[&str]) -> Result<()> {
+    let package = format!("--package={program}");
+    let mut build = cargo(&["rustc", "--locked", &package, "--bin", program]);
+    build.args(options);
+    run(build.args(["--", "-C", "target-feature=+crt-static"]))
+}
+
+/// Builds what a container made FROM scratch holds into `static` beside the programs that tests start. To be called
+/// before these are built, because they are linked at the same place.
+pub(crate) fn build_static_programs() -> Result<()> {
+    let built = target().join("debug");
+    let directory = built.join("static");
+    fs::create_dir_all(&directory)?;
+    for program in ["klusterkite-launcher", "klusterkite-service"] {
+        build_in_one_file(program, &[])?;
+        let (from, to) = (built.join(program), directory.join(program));
+        let failed = || format!("cannot copy {} to {}", from.display(), to.display());
+        // One that is running is not written to.
+        let _ = fs::remove_file(&to);
+        fs::copy(&from, &to).with_context(failed)?;
+    }
+    Ok(())
 }
 
 /// Builds every program of the workspace as it is shipped; returns the directory in which they are.

@@ -4,9 +4,13 @@
 //! between them. What takes minutes takes seconds here, unless `cargo xtask hazards` runs it.
 
 mod away;
+mod bomb;
 mod cables;
 mod clock;
 mod feed;
 mod kills;
+mod namespace;
 mod processes;
+mod reuse;
+mod scratch;
 mod stage;

@@ -45,9 +45,13 @@ impl TestCluster {
         workers: usize,
         surroundings: Surroundings,
         nodes: usize,
+        programs: PathBuf,
     ) -> Self {
         let sample = sample.display().to_string();
-        let options = options(directory.path(), &sample, workers, false);
+        let options = Options {
+            programs,
+            ..options(directory.path(), &sample, workers, false)
+        };
         let cluster = LocalCluster::launch_in(options, surroundings).and_then(|mut cluster| {
             cluster.wait_for_nodes(nodes)?;
             Ok(cluster)

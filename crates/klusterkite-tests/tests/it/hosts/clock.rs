@@ -5,13 +5,12 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::process::Command;
 use std::time::Duration;
 
 use klusterkite_tests::process::wait_until;
 use serde_json::json;
 
-use super::stage::{LEASE, PATIENCE, hello_on_hosts, lasting, node_on, nodes, pass};
+use super::stage::{LEASE, PATIENCE, compile, hello_on_hosts, lasting, node_on, nodes, pass};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -22,13 +21,7 @@ fn clocks_that_jump_by_days_end_no_lease_and_fence_nobody() {
         return;
     };
     let library = test.directory().join("jump.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/hosts/jump.c");
-    let compiled = Command::new("cc")
-        .args(["-O1", "-shared", "-fPIC", "-o"])
-        .arg(&library)
-        .arg(source)
-        .status();
-    assert!(compiled.unwrap().success());
+    compile("jump.c", &["-shared", "-fPIC"], &library);
     let file = test.directory().join("jump");
     fs::write(&file, 0_i64.to_ne_bytes()).unwrap();
     let clock = File::options().write(true).open(&file).unwrap();

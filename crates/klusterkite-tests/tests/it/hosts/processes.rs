@@ -4,10 +4,9 @@ use std::fs;
 
 use klusterkite_tests::process::{processes_below, signal, wait_until};
 use rustix::process::Signal;
-use serde_json::{Value, json};
 
-use super::stage::{PATIENCE, network, node_on, start};
-use crate::support::{TestCluster, repository};
+use super::stage::{PATIENCE, node_on, processes_on_hosts};
+use crate::support::TestCluster;
 
 /// Each of them is one process of the node.
 const MANIFEST: &str = r#"
@@ -31,7 +30,7 @@ processes {
 
 #[test]
 fn nothing_is_left_of_processes_that_fork_ignore_term_or_close_their_output() {
-    let Some(mut test) = rogues(4) else {
+    let Some(mut test) = processes_on_hosts(4, MANIFEST) else {
         return;
     };
     let operator = test.operator();
@@ -75,29 +74,6 @@ fn nothing_is_left_of_processes_that_fork_ignore_term_or_close_their_output() {
         .collect();
     assert!(left.is_empty(), "{left:?}\n{}", test.kept());
     test.cluster.stop().unwrap();
-}
-
-/// Starts a cluster whose nodes consist of such processes.
-fn rogues(workers: usize) -> Option<TestCluster> {
-    let network = network(workers)?;
-    let directory = tempfile::Builder::new().prefix("kk").tempdir().unwrap();
-    let sample = directory.path().join("sample");
-    let package = sample.join("packages/Hello/1.0.0");
-    fs::create_dir_all(&package).unwrap();
-    fs::write(
-        package.join("pack.hocon"),
-        "id = Hello\ndescription = \"Rogues\"\n",
-    )
-    .unwrap();
-    fs::write(package.join("klusterkite.hocon"), MANIFEST).unwrap();
-    let text = fs::read(repository().join("samples/hello/cluster.json")).unwrap();
-    let mut settings: Value = serde_json::from_slice(&text).unwrap();
-    settings["nodeTemplates"][0]["maximumNeededInstances"] = json!(workers);
-    settings["migratorTemplates"] = json!([]);
-    let packages = settings["packages"].as_array_mut().unwrap();
-    packages.retain(|package| !package["id"].as_str().unwrap().starts_with("Hello."));
-    fs::write(sample.join("cluster.json"), settings.to_string()).unwrap();
-    Some(start(directory, &sample, workers, network, workers + 1))
 }
 
 /// Returns the last arguments of what runs on a host.

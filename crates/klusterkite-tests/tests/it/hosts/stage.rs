@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use klusterkite_tests::api::Operator;
@@ -12,7 +13,7 @@ use klusterkite_tests::local::Surroundings;
 use klusterkite_tests::process::wait_until;
 use serde_json::{Value, json};
 
-use crate::support::{TestCluster, repository};
+use crate::support::{TestCluster, programs, repository};
 
 /// Set by `cargo xtask hazards`: everything lasts as long as it should.
 const LONG: &str = "KLUSTERKITE_HAZARDS";
@@ -69,6 +70,51 @@ pub(super) fn hello_on_hosts(
     Some(start(directory, &sample, workers, network, nodes))
 }
 
+/// Starts a cluster with a worker a host, whose nodes are processes of one manifest.
+pub(super) fn processes_on_hosts(workers: usize, manifest: &str) -> Option<TestCluster> {
+    let network = network(workers)?;
+    let directory = tempfile::Builder::new().prefix("kk").tempdir().unwrap();
+    let sample = sample_of(directory.path(), manifest, workers);
+    Some(start(directory, &sample, workers, network, workers + 1))
+}
+
+/// Makes a sample of one package with a manifest, which brings the program `rogue`, and as many nodes of it.
+pub(super) fn sample_of(directory: &Path, manifest: &str, nodes: usize) -> PathBuf {
+    let sample = directory.join("sample");
+    let package = sample.join("packages/Hello/1.0.0");
+    fs::create_dir_all(package.join("content")).unwrap();
+    let description = "id = Hello\ndescription = \"Rogues\"\n";
+    fs::write(package.join("pack.hocon"), description).unwrap();
+    fs::write(package.join("klusterkite.hocon"), manifest).unwrap();
+    compile("rogue.c", &["-static"], &rogue_of(directory));
+    let text = fs::read(repository().join("samples/hello/cluster.json")).unwrap();
+    let mut settings: Value = serde_json::from_slice(&text).unwrap();
+    settings["nodeTemplates"][0]["maximumNeededInstances"] = json!(nodes);
+    settings["migratorTemplates"] = json!([]);
+    let packages = settings["packages"].as_array_mut().unwrap();
+    packages.retain(|package| !package["id"].as_str().unwrap().starts_with("Hello."));
+    fs::write(sample.join("cluster.json"), settings.to_string()).unwrap();
+    sample
+}
+
+/// Returns where [`sample_of`] puts the program `rogue`.
+pub(super) fn rogue_of(directory: &Path) -> PathBuf {
+    directory.join("sample/packages/Hello/1.0.0/content/rogue")
+}
+
+/// Compiles a file of this directory.
+pub(super) fn compile(source: &str, options: &[&str], program: &Path) {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/hosts");
+    let compiled = Command::new("cc")
+        .arg("-O1")
+        .args(options)
+        .arg("-o")
+        .arg(program)
+        .arg(sources.join(source))
+        .status();
+    assert!(compiled.unwrap().success());
+}
+
 /// Starts a sample with a short lease.
 pub(super) fn start(
     directory: tempfile::TempDir,
@@ -77,11 +123,22 @@ pub(super) fn start(
     network: Network,
     nodes: usize,
 ) -> TestCluster {
-    let surroundings = Surroundings {
+    let surroundings = surroundings(network);
+    TestCluster::start_in(directory, sample, workers, surroundings, nodes, programs())
+}
+
+/// Returns hosts and a manager with a short lease.
+pub(super) fn surroundings(network: Network) -> Surroundings {
+    Surroundings {
         network: Some(network),
         manager: [("LeaseMinimum", json!(format!("{}s", LEASE.as_secs())))].into(),
-    };
-    TestCluster::start_in(directory, sample, workers, surroundings, nodes)
+    }
+}
+
+/// Stops the launcher of a host.
+pub(super) fn stop_launcher(test: &mut TestCluster, host: &str) {
+    let mut launcher = test.cluster.launchers.remove(host).unwrap();
+    launcher.stop().unwrap();
 }
 
 fn merge(into: &mut Value, from: &Value) {
@@ -142,6 +199,43 @@ pub(super) fn wait_for_status(
     });
     assert!(so, "{host} is not {status}: {seen:?}\n{}", test.kept());
     seen.unwrap()
+}
+
+/// Waits until the node on a host is newer than one before, and ready.
+pub(super) fn wait_for_newer(
+    test: &TestCluster,
+    operator: &Operator,
+    host: &str,
+    before: u64,
+) -> Seen {
+    let mut seen = None;
+    let so = wait_until(PATIENCE * 2, || {
+        seen = node_on(test, operator, host);
+        seen.as_ref()
+            .is_some_and(|node| node.incarnation > before && node.status == "ready")
+    });
+    assert!(so, "{host} does not come back: {seen:?}\n{}", test.kept());
+    seen.unwrap()
+}
+
+/// Watches for two leases that the nodes on some hosts are ready and stay the same.
+pub(super) fn stay_the_same(test: &TestCluster, operator: &Operator, hosts: &[&str]) {
+    let look = || {
+        hosts
+            .iter()
+            .map(|host| node_on(test, operator, host))
+            .collect::<Vec<_>>()
+    };
+    let (before, begin) = (look(), std::time::Instant::now());
+    assert!(
+        before
+            .iter()
+            .all(|node| node.as_ref().is_some_and(|node| node.status == "ready"))
+    );
+    while begin.elapsed() < LEASE * 2 {
+        assert_eq!(look(), before, "{}", test.kept());
+        pass(Duration::from_millis(200));
+    }
 }
 
 /// Lets some time pass, in which things are watched by others.
