@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// A file or directory could not be used.
-    #[error("cannot {operation} `{}`", path.display())]
+    #[error("cannot {operation} `{}`{}", path.display(), hint(source))]
     File {
         /// What was tried, as a verb.
         operation: &'static str,
@@ -198,5 +198,13 @@ impl Error {
             path: path.to_owned(),
             source,
         }
+    }
+}
+
+/// Says what to do about a failure of a disk; nothing when that is not known.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (make room on its disk)",
+        _ => "",
     }
 }

@@ -429,6 +429,7 @@ fn a_full_disk_is_an_error_that_names_the_file_and_leaves_no_trace() {
         .assemble_into(&[package], &small.join("1"))
         .unwrap_err();
     assert!(error.to_string().contains("large"), "{error}");
+    assert!(error.to_string().contains("make room"), "{error}");
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("No space left"), "{cause}");
     assert_eq!(fs::read_dir(&small).unwrap().count(), 0);

@@ -7,6 +7,7 @@ mod away;
 mod bomb;
 mod cables;
 mod clock;
+mod disk;
 mod feed;
 mod kills;
 mod namespace;

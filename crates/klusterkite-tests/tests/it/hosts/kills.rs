@@ -57,7 +57,7 @@ fn everything_on_five_hosts_is_killed_in_turn_and_comes_back() {
 }
 
 /// Kills one program that a launcher runs.
-fn kill(test: &TestCluster, host: &str, program: &str) {
+pub(super) fn kill(test: &TestCluster, host: &str, program: &str) {
     let below = processes_below(&test.cluster.container(host));
     let launcher = test.cluster.launchers[host].id();
     let killed: Vec<u32> = processes_with(program)
