@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use klusterkite_tests::api::Operator;
 use klusterkite_tests::process::{Program, signal, wait_until};
 use rustix::process::Signal;
 
@@ -29,18 +30,18 @@ fn a_process_that_got_the_id_of_one_of_ours_is_never_signalled() {
         return;
     };
     let operator = test.operator();
-    let before = node_on(&test, &operator, HOST).unwrap();
+    let before = node_on(&test, &operator, HOST).unwrap().incarnation;
     stop_launcher(&mut test, HOST);
     let rogue = rogue_of(test.directory());
     let ids = OwnIds::new(&rogue);
-    start(&mut test, &ids);
-    let before = wait_for_newer(&test, &operator, HOST, before.incarnation);
+    let before = start(&mut test, &operator, &ids, before);
 
     // A daemon of a running node ends, and somebody gets its id.
     let members = ids.namespace.members();
     let launcher = the(&members, "klusterkite-launcher").clone();
-    let adopted =
-        |one: &&Member| one.command.ends_with("rogue daemon ") && one.parent == launcher.id;
+    let adopted = |one: &&Member| {
+        one.command.ends_with("rogue daemon ") && one.parent == launcher.id && one.runs()
+    };
     let daemon = members.iter().find(adopted).unwrap().clone();
     signal(daemon.id, Signal::KILL);
     wait_until_gone(&ids, std::slice::from_ref(&daemon));
@@ -54,8 +55,7 @@ fn a_process_that_got_the_id_of_one_of_ours_is_never_signalled() {
     );
 
     // Everything loses its power, and others get all of the ids before the next start.
-    start(&mut test, &ids);
-    let before = wait_for_newer(&test, &operator, HOST, before.incarnation);
+    let before = start(&mut test, &operator, &ids, before);
     let mut killed = ids.namespace.members();
     killed.retain(|one| one.id != ids.init && !first.has(one));
     assert!(killed.len() >= 5, "{killed:?}");
@@ -66,19 +66,21 @@ fn a_process_that_got_the_id_of_one_of_ours_is_never_signalled() {
     wait_until_gone(&ids, &killed);
     drop(test.cluster.launchers.remove(HOST));
     let second = Foreign::new(&ids, &rogue, &killed);
-    start(&mut test, &ids);
-    let before = wait_for_newer(&test, &operator, HOST, before.incarnation);
+    let before = start(&mut test, &operator, &ids, before);
     let members = ids.namespace.members();
     signal(the(&members, "klusterkite-service").id, Signal::KILL);
-    wait_for_newer(&test, &operator, HOST, before.incarnation);
+    wait_for_newer(&test, &operator, HOST, before);
     assert!(first.run() && second.run(), "{}", test.kept());
     stop(&mut test, &ids);
     assert!(first.run() && second.run(), "{}", test.kept());
     test.cluster.stop().unwrap();
 }
 
-/// Starts the launcher of the host in its namespace of process ids.
-fn start(test: &mut TestCluster, ids: &OwnIds) {
+/// Starts the launcher of the host in its namespace of process ids; returns the incarnation of its node when that has
+/// left its daemon.
+fn start(test: &mut TestCluster, operator: &Operator, ids: &OwnIds, before: u64) -> u64 {
+    let done = test.cluster.container(HOST).join("data/orphaned");
+    let _ = std::fs::remove_file(&done);
     let host = test.cluster.network().unwrap().host(HOST);
     let mut command = host.command(Path::new("nsenter"));
     command
@@ -86,6 +88,9 @@ fn start(test: &mut TestCluster, ids: &OwnIds) {
         .arg(programs().join("klusterkite-launcher"))
         .arg(test.cluster.container(HOST).join("config.hocon"));
     test.cluster.start_launcher_by(HOST, &mut command).unwrap();
+    let node = wait_for_newer(test, operator, HOST, before);
+    assert!(wait_until(PATIENCE, || done.exists()), "{}", test.kept());
+    node.incarnation
 }
 
 /// Stops it: the program that the test started is only the door to the namespace.
