@@ -4,7 +4,6 @@ mod turn;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
 use klusterkite_core::time::Timestamp;
@@ -21,12 +20,18 @@ use crate::clock::{Clock, wall_clock};
 use crate::config::Config;
 use crate::fault::Fault;
 use crate::feed::Feed;
+use crate::lease::Terms;
+use crate::link::Wires;
 use crate::node_logs::LogDesk;
 use crate::state::{Decision, Draft, State};
 use turn::Turn;
 
 /// How many events a slow reader of the stream may be behind before it has to page the history.
 const EVENTS_BEHIND_MAX: usize = 1024;
+
+/// Events of one commit that are written to the log one by one; when thousands of nodes come at once, writing lines for
+/// each takes longer than deciding about them, and the history has them all.
+const LOGGED_MAX: usize = 16;
 
 /// Heartbeats per second over all nodes that decide how long a lease is at least.
 const HEARTBEATS_PER_LEASE_SECOND: usize = 1000;
@@ -47,8 +52,8 @@ struct Inner {
     events: broadcast::Sender<EventRow>,
     lines: watch::Sender<u64>,
     members: watch::Sender<Arc<Members>>,
-    /// Life of a lease, in seconds.
-    lease_seconds: AtomicU32,
+    terms: Terms,
+    wires: Wires,
     logs: LogDesk,
     feed: Feed,
 }
@@ -61,6 +66,8 @@ impl Cluster {
         let snapshot = store.snapshot().await?;
         let state = State::from_snapshot(snapshot).with_context(|| not_valid(&config.database))?;
         let clock = Clock::start(state.newest_time());
+        let terms = Terms::new(clock, lease_seconds(&config, 0));
+        let wires = Wires::start(terms.clone()).context("cannot start the thread of the links")?;
         Ok(Self(Arc::new(Inner {
             clock,
             store,
@@ -71,7 +78,8 @@ impl Cluster {
             events: broadcast::channel(EVENTS_BEHIND_MAX).0,
             lines: watch::channel(0).0,
             members: watch::channel(Arc::default()).0,
-            lease_seconds: AtomicU32::new(lease_seconds(&config, 0)),
+            terms,
+            wires,
             logs: LogDesk::default(),
             feed: Feed::new(
                 config.feed_credential_file.clone(),
@@ -168,16 +176,24 @@ impl Cluster {
 
     /// Tells what was committed to whoever listens, and wakes the loop.
     fn tell(&self, events: Vec<EventRow>) {
-        for event in events {
+        let more = events.len().saturating_sub(LOGGED_MAX);
+        for (number, event) in events.into_iter().enumerate() {
             let EventRow {
                 kind,
                 object,
                 message,
                 ..
             } = &event;
-            tracing::info!(kind, object, "{message}");
+            if number < LOGGED_MAX {
+                tracing::info!(kind, object, "{message}");
+            } else {
+                tracing::debug!(kind, object, "{message}");
+            }
             // Nobody listens: the history has it.
             let _ = self.0.events.send(event);
+        }
+        if more > 0 {
+            tracing::info!(more, "the history of events has all of this moment");
         }
         self.0.nudge.notify_one();
     }
@@ -196,15 +212,21 @@ impl Cluster {
         change(&mut *self.0.state.write().await)
     }
 
-    /// Returns the life of a lease, in seconds.
-    pub(crate) fn lease_seconds(&self) -> u32 {
-        self.0.lease_seconds.load(Ordering::Relaxed)
+    /// Returns how long leases are.
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.0.terms
+    }
+
+    /// Returns what serves the sockets of links.
+    pub(crate) fn wires(&self) -> &Wires {
+        &self.0.wires
     }
 
     /// Says how many links there are: with many of them leases live longer.
     pub(crate) fn links_counted(&self, links: usize) {
-        let seconds = lease_seconds(&self.0.config, links);
-        self.0.lease_seconds.store(seconds, Ordering::Relaxed);
+        self.0
+            .terms
+            .set_seconds(lease_seconds(&self.0.config, links));
     }
 
     /// Wakes the loop.

@@ -1,24 +1,25 @@
-//! The WebSocket of a node.
+//! The link of a node: its session, which takes what the node says, and its socket, which is another thread's.
+
+mod frames;
+mod upgrade;
+mod wire;
 
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
-use klusterkite_wire::link::{
-    FRAME_BYTES_MAX, Hello, LINK_PROTOCOL, ManagerMessage, Members, NodeMessage,
-};
+use klusterkite_wire::link::{Hello, LINK_PROTOCOL, ManagerMessage, Members, NodeMessage};
 use klusterkite_wire::{Incarnation, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+
+pub(crate) use upgrade::Upgrade;
+pub(crate) use wire::Wires;
+use wire::{Ends, Tell};
 
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::lease::Lease;
 use crate::state::Session;
-
-/// Read buffer of a socket: a heartbeat fits several times. The default of 128 KiB costs a gigabyte at 10,000 nodes, and
-/// what is larger is collected piece by piece.
-const READ_BUFFER_BYTES: usize = 256;
 
 /// Messages that wait for a slow node; a node that does not read so many is disconnected.
 const QUEUE_MAX: usize = 64;
@@ -26,26 +27,30 @@ const QUEUE_MAX: usize = 64;
 /// How long a node may take from the upgrade to its `hello`.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a socket may take to accept one message.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Upgrades a request whose node token was good.
-pub fn upgrade(cluster: Cluster, id: NodeId, upgrade: WebSocketUpgrade) -> Response {
-    upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_message_size(FRAME_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .on_upgrade(move |socket| async move {
-            let mut link = Link {
-                cluster,
-                id,
-                socket,
-            };
-            if let Err(ended) = link.run().await {
-                tracing::debug!(node = %link.id, "link ended: {ended}");
+pub(crate) fn open(cluster: Cluster, id: NodeId, upgrade: Upgrade) -> Response {
+    let (response, on_upgrade) = upgrade.accept();
+    tokio::spawn(async move {
+        let ended = match upgrade::upgraded(on_upgrade).await {
+            Ok((stream, begun)) => {
+                let ends = cluster.wires().take(stream, begun);
+                Box::pin(
+                    Link {
+                        cluster,
+                        id: id.clone(),
+                        ends,
+                    }
+                    .run(),
+                )
+                .await
             }
-        })
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(ended) = ended {
+            tracing::debug!(node = %id, "link ended: {ended}");
+        }
+    });
+    response
 }
 
 /// The run of a node that introduced itself.
@@ -57,11 +62,11 @@ struct Speaker {
 struct Link {
     cluster: Cluster,
     id: NodeId,
-    socket: WebSocket,
+    ends: Ends,
 }
 
 impl Link {
-    async fn run(&mut self) -> Result<(), String> {
+    async fn run(mut self) -> Result<(), String> {
         let hello = timeout(HELLO_TIMEOUT, self.hello())
             .await
             .map_err(|_| "no hello in time")??;
@@ -85,14 +90,14 @@ impl Link {
     }
 
     async fn hello(&mut self) -> Result<Box<Hello>, String> {
-        match self.receive().await? {
-            Some(NodeMessage::Hello(hello)) if hello.protocol == LINK_PROTOCOL => Ok(hello),
-            Some(NodeMessage::Hello(hello)) => {
+        let text = self.ends.said().await.ok_or("closed before its hello")?;
+        match self.parse(&text.0).await? {
+            NodeMessage::Hello(hello) if hello.protocol == LINK_PROTOCOL => Ok(hello),
+            NodeMessage::Hello(hello) => {
                 let reason = format!("protocol {} is not {LINK_PROTOCOL}", hello.protocol);
                 self.refuse(&reason).await
             }
-            None => Err("closed before its hello".to_owned()),
-            Some(_) => self.refuse("the first message is not hello").await,
+            _ => self.refuse("the first message is not hello").await,
         }
     }
 
@@ -103,6 +108,9 @@ impl Link {
         first: Vec<ManagerMessage>,
         mut queue: mpsc::Receiver<Box<ManagerMessage>>,
     ) -> Result<(), String> {
+        // Before the welcome, which the first heartbeat follows.
+        self.ends.tell(Tell::Renew(speaker.lease.clone())).await?;
+        self.ends.done();
         for message in first {
             self.send(&message).await?;
         }
@@ -110,8 +118,12 @@ impl Link {
         members.mark_changed();
         loop {
             tokio::select! {
-                message = self.receive() => match message? {
-                    Some(message) => self.take(speaker, message).await?,
+                text = self.ends.said() => match text {
+                    Some(text) => {
+                        let message = self.parse(&text.0).await?;
+                        self.take(speaker, message).await?;
+                        self.ends.done();
+                    }
                     None => return Ok(()),
                 },
                 message = queue.recv() => match message {
@@ -138,7 +150,7 @@ impl Link {
         let (cluster, id, incarnation) = (&self.cluster, &self.id, speaker.incarnation);
         let taken = match message {
             NodeMessage::Heartbeat { seq } => {
-                let lease_seconds = cluster.node_heartbeat(&speaker.lease);
+                let lease_seconds = cluster.terms().renew(&speaker.lease);
                 return self
                     .send(&ManagerMessage::Lease { lease_seconds, seq })
                     .await;
@@ -159,52 +171,30 @@ impl Link {
         taken.map_err(|fault| fault.to_string())
     }
 
-    /// Returns the next message, or `None` when the node closed.
-    async fn receive(&mut self) -> Result<Option<NodeMessage>, String> {
-        loop {
-            let Some(message) = self.socket.recv().await else {
-                return Ok(None);
-            };
-            match message.map_err(|error| error.to_string())? {
-                Message::Text(text) => {
-                    return match serde_json::from_str(&text) {
-                        Ok(message) => Ok(Some(message)),
-                        Err(error) => {
-                            let reason = format!("a message is not valid: {error}");
-                            self.refuse(&reason).await
-                        }
-                    };
-                }
-                Message::Close(_) => return Ok(None),
-                Message::Binary(_) => return self.refuse("a binary frame").await,
-                Message::Ping(_) | Message::Pong(_) => {}
+    async fn parse(&self, text: &[u8]) -> Result<NodeMessage, String> {
+        match serde_json::from_slice(text) {
+            Ok(message) => Ok(message),
+            Err(error) => {
+                self.refuse(&format!("a message is not valid: {error}"))
+                    .await
             }
         }
     }
 
-    async fn send(&mut self, message: &ManagerMessage) -> Result<(), String> {
-        let text = serde_json::to_string(message).map_err(|error| error.to_string())?;
-        let sent = timeout(SEND_TIMEOUT, self.socket.send(Message::Text(text.into()))).await;
-        sent.map_err(|_| "the node does not read")?
-            .map_err(|error| error.to_string())
+    async fn send(&self, message: &ManagerMessage) -> Result<(), String> {
+        let text = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+        self.ends.tell(Tell::Frame(frames::text(&text))).await
     }
 
     /// Ends the link of a node that does not keep the protocol: the node and the log are told why.
-    async fn refuse<T>(&mut self, reason: &str) -> Result<T, String> {
+    async fn refuse<T>(&self, reason: &str) -> Result<T, String> {
         tracing::warn!(node = %self.id, "the link is closed: {reason}");
         self.close(reason).await?;
         Err(reason.to_owned())
     }
 
-    async fn close(&mut self, reason: &str) -> Result<(), String> {
-        // A close frame holds at most 123 bytes of reason (RFC 6455 5.5).
-        let reason: String = reason.chars().filter(char::is_ascii).take(123).collect();
-        let frame = CloseFrame {
-            code: close_code::POLICY,
-            reason: reason.into(),
-        };
-        let sent = self.socket.send(Message::Close(Some(frame))).await;
-        sent.map_err(|error| error.to_string())
+    async fn close(&self, reason: &str) -> Result<(), String> {
+        self.ends.tell(Tell::Frame(frames::close(reason))).await
     }
 }
 

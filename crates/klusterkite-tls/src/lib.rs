@@ -26,7 +26,7 @@ mod trust;
 pub use agents::{Agents, failure};
 pub use error::Error;
 #[cfg(feature = "server")]
-pub use server::{HANDSHAKE_MAX, Identity, ServerStream};
+pub use server::{AttachedStream, DetachedStream, HANDSHAKE_MAX, Identity, ServerStream};
 #[cfg(feature = "client")]
 pub use trust::Trust;
 

@@ -1,7 +1,9 @@
 //! Certificates and handshakes.
 
+mod detached;
 mod stream;
 
+pub use detached::{AttachedStream, DetachedStream};
 pub use stream::{HANDSHAKE_MAX, ServerStream};
 
 use std::path::{Path, PathBuf};

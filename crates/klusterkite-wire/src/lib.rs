@@ -4,6 +4,7 @@
 //! launcher that was baked into an image years ago still has to understand it: fields are only added,
 //! and unknown fields are ignored.
 
+pub mod heartbeat;
 pub mod ids;
 pub mod link;
 pub mod migrator;

@@ -33,7 +33,8 @@ pub enum NodeMessage {
     Hello(Box<Hello>),
     /// Renews the lease.
     Heartbeat {
-        /// Counts up; the manager's `lease` answers with it.
+        /// Counts up; the manager's `lease` answers with it. With very many nodes it answers only every second of
+        /// those that follow nothing but heartbeats; an answer stands for all heartbeats before it.
         seq: u64,
     },
     /// Sent when something changed.

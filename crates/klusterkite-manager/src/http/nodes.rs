@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use klusterkite_api::cluster::Accepted;
@@ -25,7 +23,7 @@ use crate::containers::ContainerQuery;
 use crate::fault::Fault;
 use crate::http::answer::{Answer, Refused};
 use crate::http::input::{JsonBody, LauncherBody, Parameters, PathId};
-use crate::link;
+use crate::link::{self, Upgrade};
 use crate::views::NodeQuery;
 
 /// Longest wait of a blocking query.
@@ -69,12 +67,12 @@ pub(super) async fn progress(
 pub(super) async fn link(
     State(cluster): State<Cluster>,
     PathId(id): PathId<NodeId>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    mut request: Request,
 ) -> Response {
-    match upgrade {
-        Ok(upgrade) => link::upgrade(cluster, id, upgrade),
-        Err(rejection) => {
-            let detail = format!("this opens a WebSocket: {}", rejection.body_text());
+    match Upgrade::of(&mut request) {
+        Ok(upgrade) => link::open(cluster, id, upgrade),
+        Err(missing) => {
+            let detail = format!("this opens a WebSocket: {missing}");
             Refused::new(StatusCode::BAD_REQUEST, "webSocketNeeded", detail).into_response()
         }
     }

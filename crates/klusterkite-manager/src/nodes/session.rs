@@ -1,9 +1,6 @@
 //! Links of nodes: hello, heartbeats, leases.
 
-use std::time::Duration;
-
 use klusterkite_core::plan::rollout::NodeStatus;
-use klusterkite_core::time::Timestamp;
 use klusterkite_store::Change;
 use klusterkite_store::rows::{NodeJoined, NodeRow, NodeRun};
 use klusterkite_wire::link::{Hello, ManagerMessage};
@@ -25,8 +22,8 @@ impl Cluster {
         session: Session,
     ) -> Result<(Lease, Vec<ManagerMessage>), Fault> {
         let (incarnation, epoch) = (hello.incarnation, self.epoch());
-        let lease_seconds = self.lease_seconds();
-        let lease = Lease::until(self.lease_end());
+        let lease_seconds = self.terms().seconds();
+        let lease = self.terms().lease();
         let kept = lease.clone();
         self.transact_together(|draft| {
             join(draft, id, hello)?;
@@ -48,16 +45,6 @@ impl Cluster {
         // Orders from here on come through the session; one that comes both ways is carried out once.
         let orders = open_orders(&*self.read().await, id, incarnation, epoch);
         Ok((lease, [vec![welcome], orders].concat()))
-    }
-
-    /// Renews the lease of a node that speaks. Returns its life in seconds.
-    pub(crate) fn node_heartbeat(&self, lease: &Lease) -> u32 {
-        lease.renew(self.lease_end());
-        self.lease_seconds()
-    }
-
-    fn lease_end(&self) -> Timestamp {
-        self.now() + Duration::from_secs(self.lease_seconds().into())
     }
 
     /// Forgets a link that ended; the lease decides about the node.

@@ -284,7 +284,7 @@ impl<'a> Container<'a> {
     }
 }
 
-fn report(status: ReportedStatus) -> NodeReport {
+pub(crate) fn report(status: ReportedStatus) -> NodeReport {
     NodeReport {
         status,
         reason: None,

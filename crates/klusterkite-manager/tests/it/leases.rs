@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use klusterkite_wire::link::{ManagerMessage, ReportedStatus};
+use klusterkite_wire::link::{ManagerMessage, NodeMessage, ReportedStatus};
 use serde_json::Value;
 
-use crate::fleet::{Container, cluster_state, events, led, other_text, ready, waits_for};
+use crate::fleet::{Container, cluster_state, events, led, other_text, ready, report, waits_for};
 use crate::harness::{Server, eventually};
 
 const LEASE: Duration = Duration::from_secs(1);
@@ -44,6 +44,22 @@ fn a_link_that_breaks_is_not_a_death() {
     node.connect(ReportedStatus::Ready);
     assert!(node.beats());
     assert!(events(&server, "nodeUnreachable").is_empty());
+}
+
+#[test]
+fn the_answer_to_a_heartbeat_says_that_what_came_before_is_stored() {
+    let server = led(|_, _| {});
+    let mut node = Container::new(&server, 1).started();
+    for _ in 0..20 {
+        for (status, shown) in [
+            (ReportedStatus::Draining, "draining"),
+            (ReportedStatus::Ready, "ready"),
+        ] {
+            node.say(&NodeMessage::Status(report(status)));
+            assert!(node.beats());
+            assert_eq!(node.shown()["status"], shown);
+        }
+    }
 }
 
 #[test]

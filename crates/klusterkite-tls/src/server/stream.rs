@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::DetachedStream;
+
 /// How long a handshake may take: two round trips and a signature, and a slow line's patience.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
@@ -54,6 +56,18 @@ impl ServerStream {
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         })))
+    }
+
+    /// Takes the connection out of its runtime, so that another one can have it. Fails before the handshake is over.
+    pub fn detach(self) -> io::Result<DetachedStream> {
+        match self.0 {
+            State::Plain(stream) => DetachedStream::new(stream, None),
+            State::Secure(stream) => {
+                let (stream, tls) = stream.into_inner();
+                DetachedStream::new(stream, Some(Box::new(tls)))
+            }
+            State::Handshake(_) | State::Failed => not_connected(),
+        }
     }
 
     /// Finishes the handshake if there is one under way.

@@ -2,6 +2,8 @@
 
 // The condition tells clippy that these modules are tests throughout.
 #[cfg(test)]
+mod detached;
+#[cfg(test)]
 mod handshakes;
 #[cfg(test)]
 mod settings;
