@@ -453,7 +453,7 @@ fn two_packages_may_bring_the_same_file_only_with_the_same_content() {
 }
 
 #[test]
-fn a_runtime_without_the_entry_point_is_left_out_with_a_warning() {
+fn b9_a_runtime_without_the_entry_point_is_left_out_with_a_warning() {
     let mut settings = settings();
     settings["runtimes"] = json!(["linux-x64", "linux-arm64"]);
     let checked = run(settings, feed()).unwrap();

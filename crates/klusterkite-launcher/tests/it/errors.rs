@@ -4,7 +4,7 @@ use crate::cluster::{Container, large_package};
 use klusterkite_tests::disk::SmallDisk;
 
 #[test]
-fn a_garbage_configuration_names_every_error_and_exits_with_2() {
+fn b34_b35_a_garbage_configuration_names_every_error_and_exits_with_2() {
     let container = Container::new();
     let run = |text: &str| {
         fs::write(container.beside("config.hocon"), text).unwrap();
@@ -26,6 +26,9 @@ fn a_garbage_configuration_names_every_error_and_exits_with_2() {
     ] {
         assert!(error.contains(&format!("`{key}`")), "{key}: {error}");
     }
+    let (code, error) = run("containerType = \"a b\"");
+    assert_eq!(code, Some(2));
+    assert!(error.contains("`containerType`"), "{error}");
     let (code, error) = run("nodeManagrUrl = \"http://127.0.0.1:1\"");
     assert_eq!(code, Some(2));
     assert!(

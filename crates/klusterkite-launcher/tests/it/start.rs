@@ -79,7 +79,72 @@ fn the_launcher_is_the_same_node_after_a_restart_with_a_newer_incarnation() {
 }
 
 #[test]
-fn a_container_that_nothing_is_for_waits_and_starts_nothing() {
+fn b4_a_refused_launcher_does_not_start_from_the_fallback() {
+    // Wrong credentials, an expired token, a container type that is not allowed, an id that another one has.
+    for (at_token, status) in [
+        (true, 400),
+        (true, 401),
+        (false, 401),
+        (false, 403),
+        (false, 409),
+    ] {
+        let mut container = Container::new();
+        let fallback = container.release(1, "");
+        fs::write(
+            container.beside("fallback.json"),
+            serde_json::to_vec(&fallback).unwrap(),
+        )
+        .unwrap();
+        container.configure("fallbackConfiguration = fallback.json");
+        let refusal = problem(status, "refused");
+        if at_token {
+            container.manager.lock().unwrap().access = refusal;
+        } else {
+            container.answer(refusal);
+        }
+        container.launch();
+        let path = if at_token {
+            "/oauth/token"
+        } else {
+            "/configuration"
+        };
+        let patient = || (container.requests(path) > 5).then_some(());
+        container.wait_for("requests", patient);
+        assert!(container.log().contains(&status.to_string()));
+        assert!(!container.path("current").exists(), "{path}: {status}");
+        container.stop();
+    }
+}
+
+#[test]
+fn b35_files_that_an_interrupted_start_left_do_not_block_the_next() {
+    let mut container = Container::new();
+    let half = container.path("releases/1/packages");
+    fs::create_dir_all(&half).unwrap();
+    fs::write(
+        half.join("half"),
+        "a package of which the other half is missing",
+    )
+    .unwrap();
+    fs::create_dir_all(container.path("store")).unwrap();
+    for left in [
+        ".state.json.tmp",
+        ".next.json.tmp",
+        ".node-id.tmp",
+        "store/tmp.tmp",
+    ] {
+        fs::write(container.path(left), "left over").unwrap();
+    }
+    std::os::unix::fs::symlink("nowhere", container.path(".current.tmp")).unwrap();
+    container.answer_with(&container.release(1, ""));
+    container.launch();
+    container.wait_for_ready(1);
+    assert!(!container.path("current/packages/half").exists());
+    container.stop();
+}
+
+#[test]
+fn b4_a_container_that_nothing_is_for_waits_and_starts_nothing() {
     for code in ["clusterFull", "noTemplateForContainer", "cordoned"] {
         let mut container = Container::new();
         let fallback = container.release(1, "");
@@ -210,7 +275,7 @@ fn a_package_that_is_not_the_frozen_one_is_never_started_and_reported() {
 }
 
 #[test]
-fn the_whole_system_starts_from_a_fallback_and_the_token_comes_when_a_manager_does() {
+fn b36_the_whole_system_starts_from_a_fallback_and_the_token_comes_when_a_manager_does() {
     let mut container = Container::new();
     let fallback = container.release(1, "");
     fs::write(

@@ -6,11 +6,12 @@ use klusterkite_api::operations::{Method, OPERATIONS};
 use klusterkite_api::privileges::Privilege;
 use klusterkite_core::configuration::ConfigurationState;
 use klusterkite_core::plan::resources::Side;
-use klusterkite_store::rows::MigrationRow;
+use klusterkite_store::rows::{ConfigurationRow, MigrationRow};
 use klusterkite_store::{Change, Seed, Store};
 use klusterkite_wire::ConfigurationId;
 use serde_json::{Value, json};
 
+use crate::fleet::Container;
 use crate::harness::{NODE, PASSWORD, Server, user};
 
 #[test]
@@ -320,4 +321,25 @@ fn b51_blocking_a_user_and_changing_a_role_work_on_tokens_that_exist() {
         .remember(|state| state.users.get_mut("fired").unwrap().is_blocked = true);
     server.block_on(block);
     assert_eq!(status("/api/v1/me"), 401);
+}
+
+#[test]
+fn b39_without_an_active_configuration_the_manager_says_so_and_goes_on() {
+    let server = Server::start();
+    server.lead();
+    let active = server.row(1).unwrap();
+    server.put(Change::ConfigurationPut(ConfigurationRow {
+        state: ConfigurationState::Archived,
+        ..active.clone()
+    }));
+    let mut container = Container::new(&server, 1);
+    for _ in 0..2 {
+        container.ask().problem(503, "noActiveConfiguration");
+    }
+    for path in ["/cluster/state", "/templates", "/nodes", "/containers"] {
+        let path = format!("/api/v1{path}");
+        server.admin("GET", &path, Value::Null).done();
+    }
+    server.put(Change::ConfigurationPut(active));
+    container.ask().done();
 }

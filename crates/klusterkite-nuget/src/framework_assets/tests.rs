@@ -88,6 +88,35 @@ fn a_runtime_s_own_assemblies_win_by_framework_and_then_by_runtime() {
 }
 
 #[test]
+fn b37_a_package_with_assemblies_and_native_files_keeps_both_with_their_directories() {
+    let paths = [
+        "lib/net8.0/a.dll",
+        "lib/net8.0/de/a.resources.dll",
+        "lib/net8.0/fr/a.resources.dll",
+        "runtimes/linux-x64/native/liba.so",
+        "runtimes/linux-x64/native/deep/libb.so",
+    ];
+    let assets = select(&paths, "net8.0", Some("linux-x64"));
+    assert_eq!(assets.runtime, ["lib/net8.0/a.dll"]);
+    // Two files of one name: flattened, the second would overwrite the first.
+    let translations = assets.resources.iter().map(|asset| asset.path.as_str());
+    assert_eq!(
+        translations.collect::<Vec<_>>(),
+        [
+            "lib/net8.0/de/a.resources.dll",
+            "lib/net8.0/fr/a.resources.dll"
+        ]
+    );
+    assert_eq!(
+        assets.native,
+        [
+            "runtimes/linux-x64/native/deep/libb.so",
+            "runtimes/linux-x64/native/liba.so"
+        ]
+    );
+}
+
+#[test]
 fn native_files_are_those_of_one_folder_with_everything_below() {
     let paths = [
         "runtimes/linux-x64/native/liba.so",
