@@ -20,6 +20,7 @@ mod node_logs;
 mod nodes;
 mod packages;
 mod serve;
+mod shown;
 mod tokens;
 mod waiting;
 
@@ -39,6 +40,7 @@ use crate::auth::Grants;
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::http::guard::{Guard, guard};
+use crate::http::shown::Shown;
 
 /// Requests of launchers and nodes that are answered at a time; more wait a little and are then told to come back.
 const REQUESTS_MAX: usize = 512;
@@ -64,6 +66,7 @@ struct Api {
     operators: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    shown: Arc<Shown>,
 }
 
 impl Api {
@@ -93,6 +96,7 @@ pub fn router(cluster: Cluster) -> Router {
         operators: Arc::new(Semaphore::new(OPERATORS_MAX)),
         waits: Arc::new(Semaphore::new(WAITS_MAX)),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        shown: Arc::default(),
     };
     let mut router = Router::new();
     for operation in OPERATIONS {

@@ -194,6 +194,7 @@ impl Cluster {
                     state.volatile.settled = is_settled(state, &plan).then_some(revision);
                     let mut waiting_on = plan.waiting;
                     waiting_on.extend(prefetch_failures(state, now));
+                    state.volatile.published += 1;
                     state.volatile.waiting_on = waiting_on;
                     state.volatile.surge = plan.surge;
                     let sentences = plan

@@ -124,6 +124,8 @@ pub struct Volatile {
     pub moves: VecDeque<ResourceMove>,
     /// How often in a row an executor died in the middle of a move.
     pub executor_deaths: u32,
+    /// Grows with each plan whose words were kept for those who ask.
+    pub published: u64,
     /// What the last plan waits for.
     pub waiting_on: Vec<Waiting>,
     /// Spare slots that the last plan allows.

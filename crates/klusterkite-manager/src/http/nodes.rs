@@ -1,16 +1,16 @@
 //! Handlers of `/nodes`, `/templates` and `/members`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use klusterkite_api::cluster::Accepted;
-use klusterkite_api::nodes::{Container, Node, NodeExplanation, NodeRequest, Template};
+use klusterkite_api::nodes::{Container, Node, NodeExplanation, NodeRequest};
 use klusterkite_api::page::Page;
 use klusterkite_api::privileges::Privilege;
-use klusterkite_wire::link::Members;
 use klusterkite_wire::start::{
     NodeTokenAnswer, NodeTokenRequest, ProgressReport, StartConfiguration, StartRequest,
 };
@@ -21,6 +21,7 @@ use crate::auth::Bearer;
 use crate::cluster::Cluster;
 use crate::containers::ContainerQuery;
 use crate::fault::Fault;
+use crate::http::Api;
 use crate::http::answer::{Answer, Refused};
 use crate::http::input::{JsonBody, LauncherBody, Parameters, PathId};
 use crate::link::{self, Upgrade};
@@ -80,32 +81,22 @@ pub(super) async fn link(
 
 /// Lists ready nodes; with `index` it waits until there is something newer.
 pub(super) async fn member_list(
-    State(cluster): State<Cluster>,
+    State(api): State<Api>,
     parameters: Parameters,
-) -> Answer<Members> {
+) -> Result<impl IntoResponse, Fault> {
     let index: Option<u64> = parameters.parsed("index")?;
     let wait = parameters
         .text("wait")
         .map(wait)
         .transpose()?
         .unwrap_or_default();
-    let mut members = cluster.members();
+    let mut members = api.cluster.members();
     if let Some(index) = index {
         // The time is up, or the manager ends: both times what is there is the answer.
         let _ = timeout(wait, members.wait_for(|members| members.version > index)).await;
     }
-    let members = members.borrow().clone();
-    let Some(role) = parameters.text("role") else {
-        return Ok(Json(Members::clone(&members)));
-    };
-    let with_role = members
-        .members
-        .iter()
-        .filter(|member| member.roles.iter().any(|r| r == role));
-    Ok(Json(Members {
-        version: members.version,
-        members: with_role.cloned().collect(),
-    }))
+    let members = Arc::clone(&members.borrow());
+    Ok(api.shown.members(&members, parameters.text("role")).await)
 }
 
 /// Lists nodes by template and id.
@@ -189,8 +180,8 @@ pub(super) async fn container_list(
     Ok(Json(cluster.container_list(&query).await))
 }
 
-pub(super) async fn template_list(State(cluster): State<Cluster>) -> Json<Page<Template>> {
-    Json(Page::whole(cluster.template_list().await))
+pub(super) async fn template_list(State(api): State<Api>) -> impl IntoResponse {
+    api.shown.templates(&api.cluster).await
 }
 
 /// Dropping a template below its minimum needs a privilege of its own.
