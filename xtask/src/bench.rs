@@ -24,13 +24,16 @@ use crate::tools::{cargo, run};
 pub(crate) use launcher::launcher_limits;
 
 pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
-    let (mut name, mut as_json) = (None, false);
+    let (mut name, mut only, mut as_json) = (None, None, false);
     while let Some(argument) = arguments.next()? {
         match argument {
             Arg::Value(value) if name.is_none() => {
                 name = Some(value.to_string_lossy().into_owned());
             }
             Arg::Long("json") => as_json = true,
+            Arg::Long("only") if name.as_deref() == Some("feed") => {
+                only = Some(arguments.value()?.to_string_lossy().into_owned());
+            }
             other => bail!("{}; see `cargo xtask help`", other.unexpected()),
         }
     }
@@ -38,7 +41,7 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
         Some("launcher") => launcher_limits(as_json)?,
         Some("hocon") => hocon(as_json)?,
         Some("fetch") => fetch::fetch(as_json)?,
-        Some("feed") => feed::feed(as_json)?,
+        Some("feed") => feed::feed(as_json, only.as_deref())?,
         Some("check") => check::check(as_json)?,
         Some("decision") => decision::decision(as_json)?,
         Some("nodes") => nodes::nodes(as_json)?,

@@ -38,6 +38,7 @@ cargo xtask COMMAND
   hazards [NAME…]    a cluster on hosts of its own, at full length: cables, feeds, kills, processes (needs root)
   dist               release binaries and packages in target/dist
   bench NAME         launcher, hocon, check, decision, fetch, feed, nodes, herd, recheck, update, idle [--json]: measures, in release
+      --only PART    of feed: downloads, searches or pushes
   scenario FILE…     plays scenarios of the simulated cluster and prints what happens
       --update       writes what happens into the files
   histories          random histories of simulated clusters; stops at the first that breaks an invariant

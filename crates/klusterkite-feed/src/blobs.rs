@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use klusterkite_nuget::{Sha512Hash, Sha512Hasher};
+use tokio::task::JoinHandle;
 
 use crate::Error;
 
@@ -159,17 +161,17 @@ impl Blobs {
         created.map_err(Error::Task)?
     }
 
-    /// Gives a received file its final name, durably.
-    pub(crate) fn keep(&self, kind: Kind, received: Received) -> Result<(), Error> {
-        self.keep_all(vec![(kind, received)])
+    /// Gives a durable file its final name, durably.
+    pub(crate) fn keep(&self, kind: Kind, durable: Durable) -> Result<(), Error> {
+        self.keep_all(vec![(kind, durable)])
     }
 
-    /// Gives received files their final names, durably.
-    pub(crate) fn keep_all(&self, all: Vec<(Kind, Received)>) -> Result<(), Error> {
+    /// Gives durable files their final names, durably.
+    pub(crate) fn keep_all(&self, all: Vec<(Kind, Durable)>) -> Result<(), Error> {
         let mut kinds = BTreeSet::new();
-        for (kind, received) in all {
-            let path = self.path(kind, &received.sha512);
-            fs::rename(&received.part.0, &path).map_err(Error::file("rename to", &path))?;
+        for (kind, durable) in all {
+            let path = self.path(kind, &durable.sha512);
+            fs::rename(&durable.part.0, &path).map_err(Error::file("rename to", &path))?;
             kinds.insert(kind);
         }
         kinds
@@ -243,13 +245,6 @@ impl Writer {
         let written = self.file.write_all(bytes);
         written.map_err(Error::file("write", &self.part.0))
     }
-
-    fn finish(self) -> Result<(Part, Sha512Hash), Error> {
-        // The size is part of the data; the times of the file may be lost.
-        let synced = self.file.sync_data();
-        synced.map_err(Error::file("sync", &self.part.0))?;
-        Ok((self.part, self.hasher.finish()))
-    }
 }
 
 impl Upload {
@@ -279,28 +274,30 @@ impl Upload {
         Ok(())
     }
 
-    /// Makes what came durable, still under its temporary name.
+    /// Writes what is held.
     pub(crate) async fn finish(mut self) -> Result<Received, Error> {
         let mut writer = self.writer.take().ok_or(Error::Interrupted)?;
         let work = move || {
             writer.write(&self.held)?;
-            writer.finish()
+            Ok::<_, Error>(Received {
+                part: writer.part,
+                file: Arc::new(writer.file),
+                sha512: writer.hasher.finish(),
+                size: self.size,
+            })
         };
-        let (part, sha512) = tokio::task::spawn_blocking(work)
+        tokio::task::spawn_blocking(work)
             .await
-            .map_err(Error::Task)??;
-        Ok(Received {
-            part,
-            sha512,
-            size: self.size,
-        })
+            .map_err(Error::Task)?
     }
 }
 
-/// A received file under its temporary name; removed unless it is kept.
+/// A received file under its temporary name, which the machine may still lose; removed with its owner.
 #[derive(Debug)]
 pub(crate) struct Received {
     part: Part,
+    /// Open since the first byte, so that a sync tells of every byte that could not be written.
+    file: Arc<File>,
     pub(crate) sha512: Sha512Hash,
     pub(crate) size: u64,
 }
@@ -310,6 +307,45 @@ impl Received {
     pub(crate) fn open(&self) -> Result<File, Error> {
         File::open(&self.part.0).map_err(Error::file("open", &self.part.0))
     }
+
+    /// Starts to make the file durable, beside other work on it.
+    pub(crate) fn sync(&self) -> Syncing {
+        let (file, path) = (Arc::clone(&self.file), self.part.0.clone());
+        // The size is part of the data; the times of the file may be lost.
+        let sync = move || file.sync_data().map_err(Error::file("sync", &path));
+        Syncing(tokio::task::spawn_blocking(sync))
+    }
+
+    /// Makes of it what may get its final name.
+    pub(crate) fn durable(self, _: Synced) -> Durable {
+        Durable {
+            part: self.part,
+            sha512: self.sha512,
+        }
+    }
+}
+
+/// A received file is being made durable.
+#[derive(Debug)]
+pub(crate) struct Syncing(JoinHandle<Result<(), Error>>);
+
+impl Syncing {
+    /// Waits until it is.
+    pub(crate) async fn done(self) -> Result<Synced, Error> {
+        self.0.await.map_err(Error::Task)??;
+        Ok(Synced(()))
+    }
+}
+
+/// Says that a received file is durable.
+#[derive(Debug)]
+pub(crate) struct Synced(());
+
+/// A received file that the machine cannot lose any more, under its temporary name; removed unless it is kept.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    part: Part,
+    pub(crate) sha512: Sha512Hash,
 }
 
 /// A temporary file that goes away with its owner.

@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::Error;
 use crate::access_log::AccessLog;
-use crate::blobs::{Blobs, Kind, Received, Upload};
+use crate::blobs::{Blobs, Durable, Kind, Received, Upload};
 use crate::counters::Counters;
 use crate::http::{Documents, Observer};
 use crate::index::{Index, NewPackage};
@@ -170,53 +170,54 @@ impl Feed {
         received: Received,
         key: &Key,
     ) -> Result<(PackageId, Version), Error> {
-        let (received, package) = self.inspect(received).await?;
+        let (durable, package) = self.inspect(received).await?;
         let (id, version) = (package.nuspec.id.clone(), package.nuspec.version.clone());
         key.check_id(&id)?;
         if is_symbols(&package) {
             return Err(Error::SymbolsAsPackage { id, version });
         }
 
-        self.store(received, package).await?;
+        self.store(durable, package).await?;
         Ok((id, version))
     }
 
-    /// Reads a received package whole.
-    pub(crate) async fn inspect(
-        &self,
-        received: Received,
-    ) -> Result<(Received, NewPackage), Error> {
-        let _turn = self
-            .checks
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
+    /// Reads a received package whole, and makes its bytes durable meanwhile.
+    pub(crate) async fn inspect(&self, received: Received) -> Result<(Durable, NewPackage), Error> {
+        let syncing = received.sync();
         let limits = self.limits;
-        let task = tokio::task::spawn_blocking(move || {
-            let package = inspect(
-                received.open()?,
-                received.sha512,
-                received.size,
-                SystemTime::now(),
-                &limits,
-            )?;
-            Ok::<_, Error>((received, package))
-        });
-        task.await.map_err(Error::Task)?
+        let inspecting = async {
+            let turn = self.checks.acquire().await;
+            let _turn = turn.expect("the semaphore is never closed");
+            let task = tokio::task::spawn_blocking(move || {
+                let package = inspect(
+                    received.open()?,
+                    received.sha512,
+                    received.size,
+                    SystemTime::now(),
+                    &limits,
+                )?;
+                Ok::<_, Error>((received, package))
+            });
+            task.await.map_err(Error::Task)?
+        };
+        // Also the sync of what is refused is waited for, so that they cannot pile up.
+        let (inspected, synced) = tokio::join!(inspecting, syncing.done());
+        let (received, package) = inspected?;
+        Ok((received.durable(synced?), package))
     }
 
-    /// Keeps received bytes and runs the insertion of their row; both happen or none. Must be
+    /// Keeps durable bytes and runs the insertion of their row; both happen or none. Must be
     /// called while `writing` is held.
     async fn list(
         &self,
         kind: Kind,
-        received: Received,
+        durable: Durable,
         insertion: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
-        let hash = received.sha512;
+        let hash = durable.sha512;
         self.index.undecided_add(kind, &hash).await?;
         let blobs = Arc::clone(&self.blobs);
-        let kept = tokio::task::spawn_blocking(move || blobs.keep(kind, received))
+        let kept = tokio::task::spawn_blocking(move || blobs.keep(kind, durable))
             .await
             .map_err(Error::Task)?;
         let listed = match kept {
@@ -472,15 +473,8 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let feed = open(directory.path()).await;
             let received = received(&feed, &bytes).await;
-            let package = inspect(
-                received.open().unwrap(),
-                received.sha512,
-                received.size,
-                SystemTime::now(),
-                &Limits::STANDARD,
-            )
-            .unwrap();
-            let mut received = Some(received);
+            let (durable, package) = feed.inspect(received).await.unwrap();
+            let mut durable = Some(durable);
             if steps >= 1 {
                 feed.index
                     .undecided_add(Kind::Package, &package.sha512)
@@ -489,14 +483,14 @@ mod tests {
             }
             if steps >= 2 {
                 feed.blobs
-                    .keep(Kind::Package, received.take().unwrap())
+                    .keep(Kind::Package, durable.take().unwrap())
                     .unwrap();
             }
             if steps >= 3 {
                 feed.index.insert(&package).await.unwrap();
             }
             // A killed process runs no destructors.
-            std::mem::forget(received);
+            std::mem::forget(durable);
             drop(feed);
             let expected = if steps == 3 { (1, 1, 0) } else { (0, 0, 0) };
             assert_eq!(

@@ -14,7 +14,7 @@ use klusterkite_nuget::v3::{PackageFacts, flat_package_path};
 use klusterkite_nuget::{PackageId, Version};
 use klusterkite_wire::chain;
 
-use crate::blobs::{Kind, Received};
+use crate::blobs::{Durable, Kind, Received};
 use crate::feed::is_symbols;
 use crate::index::NewPackage;
 use crate::upstream::{Client, Download, Failure, Remote, about, check, download};
@@ -120,13 +120,13 @@ impl<T: FnMut(&str, &Outcome)> Importer<'_, T> {
     /// Checks and keeps a file of a folder.
     async fn take(&self, received: Received, kind: Kind) -> Result<Outcome, Error> {
         let inspected = self.feed.inspect(received).await;
-        let (received, package) = match inspected {
+        let (durable, package) = match inspected {
             Ok(inspected) => inspected,
             Err(error) => return refusal(error),
         };
         let stored = match kind {
-            Kind::Symbols => self.feed.store_symbols(received, package).await.map(drop),
-            Kind::Package | Kind::Upstream => store(self.feed, received, package).await,
+            Kind::Symbols => self.feed.store_symbols(durable, package).await.map(drop),
+            Kind::Package | Kind::Upstream => store(self.feed, durable, package).await,
         };
         stored.map_or_else(refusal, |()| Ok(Outcome::Imported))
     }
@@ -191,12 +191,12 @@ impl<T: FnMut(&str, &Outcome)> Importer<'_, T> {
         };
         let received = upload.finish().await?;
         let checked = check(self.feed, received, id, version, facts.as_deref()).await;
-        let (received, mut package) = match checked {
+        let (durable, mut package) = match checked {
             Ok(checked) => checked,
             Err(error) => return refusal(error),
         };
         package.listed = listed;
-        let stored = store(self.feed, received, package).await;
+        let stored = store(self.feed, durable, package).await;
         stored.map_or_else(refusal, |()| Ok(Outcome::Imported))
     }
 
@@ -243,12 +243,12 @@ impl<T: FnMut(&str, &Outcome)> Importer<'_, T> {
 type About = (Option<Box<PackageFacts>>, bool);
 
 /// Keeps a package as one of this feed.
-async fn store(feed: &Feed, received: Received, package: NewPackage) -> Result<(), Error> {
+async fn store(feed: &Feed, durable: Durable, package: NewPackage) -> Result<(), Error> {
     if is_symbols(&package) {
         let (id, version) = (package.nuspec.id, package.nuspec.version);
         return Err(Error::SymbolsAsPackage { id, version });
     }
-    feed.store(received, package).await
+    feed.store(durable, package).await
 }
 
 /// Tells a package that is refused from a feed that cannot take any.

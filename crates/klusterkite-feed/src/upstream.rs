@@ -22,7 +22,7 @@ use klusterkite_nuget::{PackageId, Version};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::blobs::{Received, Upload};
+use crate::blobs::{Durable, Received, Upload};
 use crate::counters::count;
 use crate::feed::is_symbols;
 use crate::index::NewPackage;
@@ -480,7 +480,7 @@ impl Upstream {
         };
         let received = upload.finish().await?;
         let checked = check(feed, received, id, version, facts.as_deref()).await;
-        let (received, mut package) = checked.map_err(|error| {
+        let (durable, mut package) = checked.map_err(|error| {
             if error.is_storage_full() {
                 error
             } else {
@@ -490,7 +490,7 @@ impl Upstream {
         package.upstream = Some(self.settings.name.clone());
         package.listed = listed;
         let bytes = package.size;
-        match feed.store(received, package).await {
+        match feed.store(durable, package).await {
             Ok(()) => {
                 count(&feed.counters.upstream_fetches);
                 tracing::info!(%id, %version, upstream = %self.settings.name, bytes,
@@ -584,8 +584,8 @@ pub(crate) async fn check(
     id: &PackageId,
     version: &Version,
     facts: Option<&PackageFacts>,
-) -> Result<(Received, NewPackage), Error> {
-    let (received, package) = feed.inspect(received).await?;
+) -> Result<(Durable, NewPackage), Error> {
+    let (durable, package) = feed.inspect(received).await?;
     let nuspec = &package.nuspec;
     if nuspec.id != *id || nuspec.version != *version {
         return Err(Error::OtherPackage {
@@ -605,7 +605,7 @@ pub(crate) async fn check(
             version: version.clone(),
         });
     }
-    Ok((received, package))
+    Ok((durable, package))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

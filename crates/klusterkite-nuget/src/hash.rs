@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ring::digest::{Context, Digest, SHA256, SHA512, digest};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::error::{Error, shown};
 
@@ -20,7 +20,7 @@ pub struct Sha512Hash([u8; 64]);
 impl Sha512Hash {
     /// Hashes bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha512::digest(bytes).into())
+        Self(whole(&digest(&SHA512, bytes)))
     }
 
     /// Hashes everything that a reader gives; returns the number of bytes too.
@@ -98,7 +98,7 @@ impl fmt::Debug for Sha512Hash {
 
 /// Computes a SHA-512 hash of bytes that come piece by piece.
 #[derive(Clone)]
-pub struct Sha512Hasher(Sha512);
+pub struct Sha512Hasher(Context);
 
 impl Sha512Hasher {
     /// Starts with no bytes.
@@ -107,7 +107,7 @@ impl Sha512Hasher {
         reason = "a default hash state says nothing to a reader"
     )]
     pub fn new() -> Self {
-        Self(Sha512::new())
+        Self(Context::new(&SHA512))
     }
 
     /// Takes the next bytes.
@@ -117,7 +117,7 @@ impl Sha512Hasher {
 
     /// Returns the hash of all bytes taken.
     pub fn finish(self) -> Sha512Hash {
-        Sha512Hash(self.0.finalize().into())
+        Sha512Hash(whole(&self.0.finish()))
     }
 }
 
@@ -146,12 +146,32 @@ pub struct Sha256Hash([u8; 32]);
 impl Sha256Hash {
     /// Hashes bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        Self(whole(&digest(&SHA256, bytes)))
+    }
+}
+
+/// Computes a SHA-256 hash of bytes that are written to it.
+pub(crate) struct Sha256Hasher(Context);
+
+impl Sha256Hasher {
+    pub(crate) fn new() -> Self {
+        Self(Context::new(&SHA256))
     }
 
-    /// Makes the hash from a finished digest.
-    pub(crate) fn finish(hasher: Sha256) -> Self {
-        Self(hasher.finalize().into())
+    /// Returns the hash of all bytes taken.
+    pub(crate) fn finish(self) -> Sha256Hash {
+        Sha256Hash(whole(&self.0.finish()))
+    }
+}
+
+impl Write for Sha256Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -190,6 +210,12 @@ impl fmt::Debug for Sha256Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sha256Hash({self})")
     }
+}
+
+/// Returns all bytes of a digest.
+fn whole<const N: usize>(digest: &Digest) -> [u8; N] {
+    let bytes = digest.as_ref().try_into();
+    bytes.expect("the algorithm's digests are this long")
 }
 
 fn to_hex(bytes: &[u8]) -> String {

@@ -1,10 +1,8 @@
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek, Write};
-
-use sha2::{Digest as _, Sha256};
+use std::io::{Read, Seek, Write};
 
 use crate::error::{Error, shown};
-use crate::hash::Sha256Hash;
+use crate::hash::{Sha256Hash, Sha256Hasher};
 use crate::zip::{Archive, Entry, Unpacker};
 use crate::{
     AssetTarget, FrameworkAssets, Limits, Nuspec, PackageId, RidGraph, Version, select_assets,
@@ -142,9 +140,9 @@ impl<R: Read + Seek> Package<R> {
         let mut hashes = Vec::new();
         let mut unpacker = Unpacker::new();
         for file in &self.files {
-            let mut hasher = HashWriter(Sha256::new());
+            let mut hasher = Sha256Hasher::new();
             self.archive.copy(file.index, &mut unpacker, &mut hasher)?;
-            hashes.push(Sha256Hash::finish(hasher.0));
+            hashes.push(hasher.finish());
         }
         Ok(hashes)
     }
@@ -297,17 +295,4 @@ fn is_payload(entry: &Entry) -> bool {
         || path.starts_with("_rels/")
         || path.starts_with("package/services/metadata/");
     !entry.is_directory() && !is_packaging
-}
-
-struct HashWriter(Sha256);
-
-impl Write for HashWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

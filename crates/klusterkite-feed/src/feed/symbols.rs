@@ -5,7 +5,7 @@ use klusterkite_nuget::{PackageId, Version};
 
 use super::Feed;
 use crate::Error;
-use crate::blobs::{Kind, Received};
+use crate::blobs::{Durable, Kind, Received};
 use crate::index::{NewPackage, NewSymbols};
 use crate::keys::Key;
 
@@ -20,21 +20,21 @@ impl Feed {
         received: Received,
         key: &Key,
     ) -> Result<(PackageId, Version), Error> {
-        let (received, package) = self.inspect(received).await?;
+        let (durable, package) = self.inspect(received).await?;
         key.check_id(&package.nuspec.id)?;
-        self.store_symbols(received, package).await
+        self.store_symbols(durable, package).await
     }
 
     /// Keeps symbols that were read, beside their package.
     pub(crate) async fn store_symbols(
         &self,
-        received: Received,
+        durable: Durable,
         package: NewPackage,
     ) -> Result<(PackageId, Version), Error> {
         let symbols = NewSymbols::from(&check_symbols(package)?);
         let _writing = self.writing.lock().await;
         self.index.check_new_symbols(&symbols).await?;
-        self.list(Kind::Symbols, received, self.index.symbols_insert(&symbols))
+        self.list(Kind::Symbols, durable, self.index.symbols_insert(&symbols))
             .await?;
         Ok((symbols.id, symbols.version))
     }

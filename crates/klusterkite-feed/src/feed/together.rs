@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Feed;
 use crate::Error;
-use crate::blobs::{Kind, Received};
+use crate::blobs::{Durable, Kind};
 use crate::index::NewPackage;
 
 /// Most packages that are stored together: each has its bytes on disk and some kilobytes of
@@ -26,7 +26,7 @@ pub(super) struct Queue(Mutex<Vec<Waiting>>);
 
 #[derive(Debug)]
 struct Waiting {
-    received: Received,
+    durable: Durable,
     package: NewPackage,
     done: oneshot::Sender<Result<(), Error>>,
 }
@@ -53,10 +53,10 @@ impl Queue {
 
 impl Feed {
     /// Keeps a package that was checked, unless its version is or was there.
-    pub(crate) async fn store(&self, received: Received, package: NewPackage) -> Result<(), Error> {
+    pub(crate) async fn store(&self, durable: Durable, package: NewPackage) -> Result<(), Error> {
         let (done, mut answer) = oneshot::channel();
         self.queue.lock().push(Waiting {
-            received,
+            durable,
             package,
             done,
         });
@@ -74,10 +74,10 @@ impl Feed {
     /// Stores packages and tells each who waits; must be called while `writing` is held.
     async fn store_all(&self, waiting: Vec<Waiting>) {
         let mut versions = BTreeSet::new();
-        let (mut received, mut packages, mut waiters) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut files, mut packages, mut waiters) = (Vec::new(), Vec::new(), Vec::new());
         for one in waiting {
             let (id, version) = (&one.package.nuspec.id, &one.package.nuspec.version);
-            let hash = &one.received.sha512;
+            let hash = &one.durable.sha512;
             let is_first = versions.insert((id.lower(), version.lower()));
             let checked = if is_first {
                 self.index.check_new(id, version, hash).await
@@ -89,7 +89,7 @@ impl Feed {
             };
             match checked {
                 Ok(()) => {
-                    received.push((one.package.kind(), one.received));
+                    files.push((one.package.kind(), one.durable));
                     packages.push(one.package);
                     waiters.push(one.done);
                 }
@@ -101,7 +101,7 @@ impl Feed {
             .iter()
             .map(|package| (package.kind(), package.sha512))
             .collect();
-        let stored = match self.keep_all(&blobs, received).await {
+        let stored = match self.keep_all(&blobs, files).await {
             Ok(()) => self.list_all(&packages).await,
             Err(error) => {
                 let error = Arc::new(error);
@@ -127,14 +127,14 @@ impl Feed {
     async fn keep_all(
         &self,
         hashes: &[(Kind, Sha512Hash)],
-        received: Vec<(Kind, Received)>,
+        files: Vec<(Kind, Durable)>,
     ) -> Result<(), Error> {
-        if received.is_empty() {
+        if files.is_empty() {
             return Ok(());
         }
         self.index.undecided_add_all(hashes).await?;
         let blobs = Arc::clone(&self.blobs);
-        let kept = tokio::task::spawn_blocking(move || blobs.keep_all(received)).await;
+        let kept = tokio::task::spawn_blocking(move || blobs.keep_all(files)).await;
         kept.map_err(Error::Task)?
     }
 

@@ -105,7 +105,8 @@ async fn read_part(
         if upload.size() + data.len() as u64 > limit {
             return Err(Error::PackageTooLarge { limit });
         }
-        upload.write(&data).await?;
+        upload.write(&data.earlier).await?;
+        upload.write(data.now).await?;
     }
     upload.finish().await
 }

@@ -1,11 +1,9 @@
-//! The clients: `wrk` for rates, threads of our own for pushes and for a steady load.
+//! The clients: `wrk` for rates, threads of our own for pushes.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,13 +14,6 @@ use crate::tools::target;
 
 /// How long one run of `wrk` takes.
 const RUN: &str = "-d1s";
-
-/// Clients of a steady load.
-const PACED_CLIENTS: usize = 8;
-
-/// Room for an answer of a search, and for its head.
-const ANSWER_BYTES: usize = 1 << 20;
-const HEAD_BYTES_MAX: usize = 1 << 10;
 
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -131,12 +122,16 @@ pub(super) fn push(server: &dyn Server, package: &[u8]) -> Result<()> {
 
 fn push_with(agent: &ureq::Agent, server: &dyn Server, package: &[u8]) -> Result<()> {
     let push = server.push();
+    let length = push.before.len() + package.len() + push.after.len();
+    // A copy of the package would cost a tenth of what is measured.
+    let mut body = push.before.chain(package).chain(push.after);
     let request = ureq::http::Request::builder()
         .method(push.method)
         .uri(server.url(push.path))
         .header("X-NuGet-ApiKey", KEY)
         .header("Content-Type", push.content_type)
-        .body([push.before, package, push.after].concat())?;
+        .header("Content-Length", length)
+        .body(ureq::SendBody::from_reader(&mut body))?;
     let mut answer = agent
         .run(request)
         .with_context(|| format!("push to {}", server.name()))?;
@@ -187,105 +182,4 @@ fn at_once(
     })?;
     let count: usize = packages.iter().map(Vec::len).sum();
     Ok(count as f64 / started.elapsed().as_secs_f64())
-}
-
-/// Asks at a steady rate, whatever the answers take; returns the 99th percentile of the time from when a
-/// request was due until its answer was there, in milliseconds.
-pub(super) fn paced(url: &str, queries: &[String], rate: f64, duration: Duration) -> Result<f64> {
-    let total = (rate * duration.as_secs_f64()) as usize;
-    let next = AtomicUsize::new(0);
-    let started = Instant::now() + Duration::from_millis(20);
-    let times = thread::scope(|scope| {
-        let clients: Vec<_> = (0..PACED_CLIENTS)
-            .map(|_| {
-                scope.spawn(|| -> Result<Vec<Duration>> {
-                    pin_to_client_processor()?;
-                    let (mut connection, mut times) = (Connection::open(url)?, Vec::new());
-                    loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= total {
-                            return Ok(times);
-                        }
-                        let due = started + Duration::from_secs_f64(number as f64 / rate);
-                        thread::sleep(due.saturating_duration_since(Instant::now()));
-                        let query = &queries[number % queries.len()];
-                        connection.search(query)?;
-                        times.push(due.elapsed());
-                    }
-                })
-            })
-            .collect();
-        let times: Result<Vec<Vec<Duration>>> = clients
-            .into_iter()
-            .map(|client| client.join().expect("a client does not panic"))
-            .collect();
-        times
-    })?;
-    let mut times: Vec<Duration> = times.into_iter().flatten().collect();
-    times.sort_unstable();
-    let p99 = times
-        .get(times.len() * 99 / 100)
-        .context("nothing was asked")?;
-    Ok(p99.as_secs_f64() * 1e3)
-}
-
-/// A kept connection that costs less than what is measured: only for answers of our own server.
-struct Connection {
-    stream: TcpStream,
-    path: String,
-    answer: Vec<u8>,
-}
-
-impl Connection {
-    /// Opens a connection to the server of an address.
-    fn open(url: &str) -> Result<Self> {
-        let rest = url.strip_prefix("http://").context("no address of http")?;
-        let (host, path) = rest.split_once('/').context("an address without a path")?;
-        let stream = TcpStream::connect(host)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
-        Ok(Self {
-            stream,
-            path: format!("/{path}"),
-            answer: vec![0; ANSWER_BYTES],
-        })
-    }
-
-    /// Searches and reads the answer to its end.
-    fn search(&mut self, query: &str) -> Result<()> {
-        let request = format!(
-            "GET {}?q={query} HTTP/1.1\r\nHost: bench\r\n\r\n",
-            self.path
-        );
-        self.stream.write_all(request.as_bytes())?;
-        let mut read = 0;
-        let whole = loop {
-            let count = self.stream.read(&mut self.answer[read..])?;
-            ensure!(count > 0, "the feed closed the connection");
-            read += count;
-            let start = &self.answer[..read.min(HEAD_BYTES_MAX)];
-            let Some(end) = start.windows(4).position(|window| window == b"\r\n\r\n") else {
-                continue;
-            };
-            let head = std::str::from_utf8(&start[..end])?;
-            ensure!(head.starts_with("HTTP/1.1 200"), "the feed answers {head}");
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "));
-            let length: usize = length.context("no content-length")?.parse()?;
-            break end + 4 + length;
-        };
-        let rest = self
-            .answer
-            .get_mut(read..whole)
-            .context("an answer too large")?;
-        Ok(self.stream.read_exact(rest)?)
-    }
-}
-
-/// Keeps the calling thread off the server's processor.
-fn pin_to_client_processor() -> Result<()> {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(1);
-    rustix::thread::sched_setaffinity(None, &set).context("cannot choose processor 1")
 }
