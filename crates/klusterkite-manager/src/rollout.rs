@@ -35,10 +35,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// ten thousand nodes that come at once are one change to plan with, not as many.
 const REST_TIMES: u32 = 4;
 
-/// Work that holds nobody up: after it the loop rests no longer than it worked, because an update waits for it in each
-/// of its batches.
-const WORK_SHORT: Duration = Duration::from_millis(10);
-
 impl Cluster {
     /// Runs the loop until the store says that another manager leads, or fails for good.
     pub async fn lead(&self) -> Result<(), Fault> {
@@ -64,9 +60,7 @@ impl Cluster {
                     said.clear();
                 }
             }
-            let worked = started.elapsed();
-            let times = if worked < WORK_SHORT { 1 } else { REST_TIMES };
-            tokio::time::sleep((worked * times).min(TICK)).await;
+            tokio::time::sleep((started.elapsed() * REST_TIMES).min(TICK)).await;
             // Either wakes it; a nudge that came meanwhile is not lost.
             let _ = tokio::time::timeout(TICK, self.nudged()).await;
         }
