@@ -89,6 +89,12 @@ pub fn notify_alive() -> Result<(), Error> {
     notify("WATCHDOG=1")
 }
 
+/// Tells the service host that the end of this program takes this much longer from now, if that is more than it has; to be
+/// said again before that time is over. The deadline of the node's stop holds.
+pub fn notify_more_time(time: Duration) -> Result<(), Error> {
+    notify(&format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()))
+}
+
 fn notify(state: &str) -> Result<(), Error> {
     let Ok(path) = env::var(VARIABLE_NOTIFY_SOCKET) else {
         return Ok(());

@@ -37,6 +37,10 @@ const KILL_TIME_MAX: Duration = Duration::from_secs(5);
 /// each thread of the launcher that it finds dying.
 const SAME_SIGNAL: Duration = Duration::from_millis(250);
 
+/// How much longer than its grace a process may say that its end takes (`EXTEND_TIMEOUT_USEC=`) where no deadline of the
+/// node bounds that: one that asks again and again must not hold its node for ever.
+const MORE_TIME_MAX: Duration = Duration::from_mins(10);
+
 /// How many prefetch orders may be open; a manager gives one at a time.
 const PREFETCHES_MAX: usize = 8;
 
@@ -71,6 +75,8 @@ pub(crate) enum Event {
     SaidAlive { process: usize },
     /// A process said `STOPPING=1`.
     SaidStopping { process: usize },
+    /// A process said `EXTEND_TIMEOUT_USEC=…`: its end takes this much longer from now.
+    SaidMoreTime { process: usize, time: Duration },
     /// The stop hook of a process ended, could not be started, or was killed.
     HookEnded { process: usize },
     /// The manager ordered something.
@@ -255,6 +261,7 @@ impl Node {
             Event::SaidReady { process } => self.process(process).said_ready(now),
             Event::SaidAlive { process } => self.process(process).said_alive(now),
             Event::SaidStopping { process } => self.process(process).said_stopping(),
+            Event::SaidMoreTime { process, time } => self.said_more_time(now, process, time),
             Event::HookEnded { process } => self.hook_ended(now, process, &mut actions),
             Event::Order(order) => self.order(now, order, &mut actions),
             Event::Launcher(message) => self.launcher_said(now, message, &mut actions),
@@ -384,11 +391,7 @@ impl Node {
     fn not_alive(&mut self, now: Duration, process: usize, why: String, actions: &mut Vec<Action>) {
         let dead = self.process(process);
         dead.blame = Some(why);
-        let kill_at = Some(now + dead.rules.grace);
-        dead.stage = Stage::Stopping {
-            kill_at,
-            give_up: None,
-        };
+        dead.signalled(now, now + dead.rules.grace);
         actions.push(Action::Signal { process });
     }
 

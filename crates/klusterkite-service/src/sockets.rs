@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, fs, io};
 
 use anyhow::{Context, Result};
@@ -96,12 +97,8 @@ async fn receive_notices(process: usize, socket: UnixDatagram, events: mpsc::Sen
             }
         };
         for line in buffer[..length].split(|byte| *byte == b'\n') {
-            let event = match line {
-                b"READY=1" => Event::SaidReady { process },
-                b"WATCHDOG=1" => Event::SaidAlive { process },
-                b"STOPPING=1" => Event::SaidStopping { process },
-                // `STATUS=…` and the like change nothing here.
-                _ => continue,
+            let Some(event) = notice(process, line) else {
+                continue;
             };
             if events.send(event).await.is_err() {
                 return;
@@ -110,9 +107,47 @@ async fn receive_notices(process: usize, socket: UnixDatagram, events: mpsc::Sen
     }
 }
 
+/// Understands a line of a state message; `STATUS=…` and the like change nothing here.
+fn notice(process: usize, line: &[u8]) -> Option<Event> {
+    match line {
+        b"READY=1" => Some(Event::SaidReady { process }),
+        b"WATCHDOG=1" => Some(Event::SaidAlive { process }),
+        b"STOPPING=1" => Some(Event::SaidStopping { process }),
+        _ => {
+            let microseconds = line.strip_prefix(b"EXTEND_TIMEOUT_USEC=")?;
+            let microseconds = str::from_utf8(microseconds).ok()?.parse().ok()?;
+            let time = Duration::from_micros(microseconds);
+            Some(Event::SaidMoreTime { process, time })
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_time_is_understood_in_microseconds_and_nothing_else_is() {
+        let time = |line: &str| match notice(7, line.as_bytes()) {
+            Some(Event::SaidMoreTime { process: 7, time }) => Some(time),
+            None => None,
+            Some(other) => panic!("`{line}` is not {other:?}"),
+        };
+        let longest = format!("EXTEND_TIMEOUT_USEC={}", u64::MAX);
+        assert_eq!(time(&longest), Some(Duration::from_micros(u64::MAX)));
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(time("EXTEND_TIMEOUT_USEC=1000000"), second);
+        for line in [
+            "EXTEND_TIMEOUT_USEC=",
+            "EXTEND_TIMEOUT_USEC=-1",
+            "EXTEND_TIMEOUT_USEC=1s",
+            "EXTEND_TIMEOUT_USEC=18446744073709551616",
+            "EXTEND_TIMEOUT_USEC",
+            "STATUS=EXTEND_TIMEOUT_USEC=1",
+        ] {
+            assert_eq!(time(line), None, "{line}");
+        }
+    }
 
     #[test]
     fn a_long_service_directory_gets_a_short_path_that_ends_with_the_host() {

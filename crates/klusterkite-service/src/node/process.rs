@@ -5,7 +5,7 @@ use std::time::Duration;
 use klusterkite_wire::link::{ProcessReport, ProcessState};
 use klusterkite_wire::start::is_permanent;
 
-use super::KILL_TIME_MAX;
+use super::{KILL_TIME_MAX, MORE_TIME_MAX};
 
 /// What the manifest says about a process, as far as its states are concerned.
 #[derive(Debug, Clone)]
@@ -52,6 +52,8 @@ pub(super) struct Process {
     unready: Option<String>,
     /// It said that it is about to end: nothing makes it ready again.
     is_leaving: bool,
+    /// Until when it may ask for more time, once it was signalled.
+    more_time_until: Duration,
     /// Failed readiness or liveness probes in a row.
     readiness_failures: u32,
     liveness_failures: u32,
@@ -98,6 +100,7 @@ impl Process {
             blame: None,
             unready: None,
             is_leaving: false,
+            more_time_until: Duration::ZERO,
             readiness_failures: 0,
             liveness_failures: 0,
         }
@@ -200,6 +203,27 @@ impl Process {
             self.is_leaving = true;
             self.unready = Some("it said `STOPPING=1`".to_owned());
             self.stage = Stage::Starting;
+        }
+    }
+
+    /// It was asked to end, and is killed when it has not by then.
+    pub(super) fn signalled(&mut self, now: Duration, kill_at: Duration) {
+        self.more_time_until = kill_at.saturating_add(MORE_TIME_MAX);
+        self.stage = Stage::Stopping {
+            kill_at: Some(kill_at.max(now)),
+            give_up: None,
+        };
+    }
+
+    /// Its end takes `time` from now; never longer than until `latest`, and never shorter than it was given already.
+    pub(super) fn said_more_time(&mut self, now: Duration, time: Duration, latest: Duration) {
+        if let Stage::Stopping {
+            kill_at: Some(kill_at),
+            ..
+        } = &mut self.stage
+        {
+            let until = now.saturating_add(time).min(self.more_time_until);
+            *kill_at = until.min(latest).max(*kill_at);
         }
     }
 

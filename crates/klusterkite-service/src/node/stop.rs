@@ -100,7 +100,10 @@ impl Node {
             let latest = deadline.saturating_sub(rest + KILL_RESERVE);
             until = until.min(latest).max(now);
         }
+        let deadline = cause.deadline;
         self.phase = Phase::Draining { until, cause };
+        // A process that is being stopped already may have more time than the node has.
+        self.hurry(deadline);
         for process in &mut self.processes {
             if matches!(process.stage, Stage::Queued | Stage::Waiting { .. }) {
                 process.stage = Stage::Ended;
@@ -161,11 +164,17 @@ impl Node {
         };
         let latest = cause.latest();
         let one = self.process(process);
-        one.stage = Stage::Stopping {
-            kill_at: Some((now + one.rules.grace).min(latest).max(now)),
-            give_up: None,
-        };
+        one.signalled(now, (now + one.rules.grace).min(latest));
         actions.push(Action::Signal { process });
+    }
+
+    /// A process that was signalled needs longer; the deadline of the node's stop holds.
+    pub(super) fn said_more_time(&mut self, now: Duration, process: usize, time: Duration) {
+        let latest = match &self.phase {
+            Phase::Draining { cause, .. } | Phase::Stopping { cause } => cause.latest(),
+            Phase::Running { .. } | Phase::Left => Duration::MAX,
+        };
+        self.process(process).said_more_time(now, time, latest);
     }
 
     pub(super) fn hook_ended(&mut self, now: Duration, process: usize, actions: &mut Vec<Action>) {

@@ -187,3 +187,70 @@ fn an_exit_code_that_says_that_a_restart_does_not_help_is_believed() {
     let left = bench.node.handle(bench.now, CLEARED);
     assert!(matches!(&left[..], [.., Action::Leave(ending)] if ending.permanent));
 }
+
+#[test]
+fn a_process_that_needs_longer_to_end_says_so_again_and_again() {
+    let process = 0;
+    let more = |seconds| Event::SaidMoreTime {
+        process,
+        time: Duration::from_secs(seconds),
+    };
+    let mut bench = Bench::ready(ProcessRules {
+        drain: Duration::ZERO,
+        ..rules()
+    });
+    // It has not been asked to end.
+    assert_eq!(bench.put(more(15)), "");
+    assert_eq!(bench.node.deadline(), None);
+    bench.put(Event::Terminate);
+    let grace = rules().grace;
+    assert_eq!(bench.node.deadline(), Some(grace));
+    // Less than it has is not taken from it.
+    bench.put(more(1));
+    assert_eq!(bench.node.deadline(), Some(grace));
+    bench.now += Duration::from_secs(9);
+    bench.put(more(15));
+    assert_eq!(bench.node.deadline(), Some(Duration::from_secs(24)));
+    // The deadline of the stop holds, whatever it says.
+    bench.put(more(u64::MAX));
+    let latest = STOP_LIMIT.saturating_sub(KILL_RESERVE);
+    assert_eq!(bench.node.deadline(), Some(latest));
+    assert_eq!(bench.pass(), "19000 ms: kill 0");
+    // Once killed it has nothing to say.
+    bench.put(more(60));
+    assert_eq!(bench.node.deadline(), Some(latest + KILL_TIME_MAX));
+}
+
+#[test]
+fn more_time_ends_where_no_deadline_bounds_it_and_at_a_second_signal() {
+    let process = 0;
+    let time = Duration::MAX;
+    let rules = ProcessRules {
+        liveness_failures: 1,
+        restarts: 1,
+        ..rules()
+    };
+    let dead = || Event::Liveness {
+        process,
+        result: Err("no answer".to_owned()),
+    };
+    let mut bench = Bench::ready(rules.clone());
+    bench.put(dead());
+    for _ in 0..3 {
+        bench.put(Event::SaidMoreTime { process, time });
+        bench.now += Duration::from_secs(1);
+    }
+    let most = rules.grace + MORE_TIME_MAX;
+    assert_eq!(bench.node.deadline(), Some(most));
+    // A stop of the node takes it along.
+    bench.put(Event::Terminate);
+    bench.put(Event::SaidMoreTime { process, time });
+    let latest = (bench.now + STOP_LIMIT).saturating_sub(KILL_RESERVE);
+    let until = |bench: &Bench| match bench.node.processes[0].stage {
+        Stage::Stopping { kill_at, .. } => kill_at,
+        _ => None,
+    };
+    assert_eq!(until(&bench), Some(latest));
+    let told = bench.terminate_again();
+    assert!(told.contains("kill 0"), "{told}");
+}
