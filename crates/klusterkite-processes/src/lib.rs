@@ -15,8 +15,8 @@ mod places;
 pub mod shim;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Largest environment that is searched for the marker.
 const ENVIRONMENT_BYTES_MAX: u64 = 2 << 20;
 
+/// Bytes of `/proc/<pid>/stat` that are read: a name of 64, and 51 numbers, of which the long ones are not needed.
+const STAT_BYTES_MAX: usize = 1 << 10;
+
 /// One process; the start time tells it from a later one with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process {
@@ -55,7 +58,7 @@ impl Process {
 
     /// Looks at a process; `None` when it has ended, also when nobody has collected it yet.
     pub fn read(pid: i32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = read_stat(pid).ok()?;
         Self::parse(pid, &stat)
     }
 
@@ -102,6 +105,15 @@ impl Process {
     }
 }
 
+/// Reads `/proc/<pid>/stat`, at once: the kernel tells no length before, and a few bytes at a time cost several times as much.
+///
+/// A process may have a name that is not text; it is found all the same.
+pub fn read_stat(pid: i32) -> io::Result<String> {
+    let mut bytes = [0; STAT_BYTES_MAX];
+    let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+}
+
 /// Makes this process the parent of every descendant whose parent ends.
 pub fn adopt_orphans() -> io::Result<()> {
     Ok(set_child_subreaper(Some(getpid()))?)
@@ -111,7 +123,7 @@ pub fn adopt_orphans() -> io::Result<()> {
 pub fn reap_orphans(known: &[Pid]) -> io::Result<()> {
     let own = getpid();
     for pid in pids()? {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let stat = read_stat(pid).unwrap_or_default();
         let dead = Process::parse_any(pid, &stat)
             .filter(|(process, is_dead)| *is_dead && Pid::from_raw(process.parent) == Some(own));
         let pid = dead.and_then(|_| Pid::from_raw(pid));
@@ -281,6 +293,10 @@ fn pids() -> io::Result<Vec<i32>> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -292,6 +308,22 @@ mod tests {
         assert_eq!(Process::parse(42, &format!("42 (a) Z {rest}")), None);
         assert_eq!(Process::parse(42, "42 (a)"), None);
         assert_eq!(Process::parse(42, ""), None);
+    }
+
+    #[test]
+    fn a_process_whose_name_is_not_text_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join(OsStr::from_bytes(b"\xff) Z"));
+        symlink("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(&program)
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let found = Process::read(i32::try_from(child.id()).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let own = Process::own().unwrap();
+        assert_eq!(found.map(|found| found.parent), Some(own.pid));
     }
 
     fn child(program: &[&str], variable: (&str, &str)) -> (std::process::Child, Process) {

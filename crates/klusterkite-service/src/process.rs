@@ -14,7 +14,7 @@ use std::{env, fs, io};
 
 use anyhow::{Context, Result, bail};
 use klusterkite_processes::shim::Plan;
-use klusterkite_processes::{ControlGroup, Process, kill_marked_since, marked_since};
+use klusterkite_processes::{ControlGroup, Process, kill_marked_since, marked_since, read_stat};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
     test_kill_process_group, waitid,
@@ -24,7 +24,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::process::{ChildStderr, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{self, JoinHandle};
 use tokio::time;
 
 use crate::containment::Place;
@@ -356,13 +356,15 @@ async fn watch(
     };
     // The receiver is gone only when the host ends.
     let _ = events.send(Event::Ended { process, exit }).await;
+    // The host says so first: looking through all processes of the machine takes milliseconds.
+    task::yield_now().await;
     let (mut pause, pause_max) = LOOK_PAUSES;
-    while hold.runs() {
+    while runs(&hold).await {
         if hold.is_killed.load(Ordering::SeqCst) {
             // Who was started after the last kill is killed by the next.
             hold.kill();
             let hold = Arc::clone(&hold);
-            let _ = tokio::task::spawn_blocking(move || hold.kill_marked()).await;
+            let _ = task::spawn_blocking(move || hold.kill_marked()).await;
         }
         time::sleep(pause).await;
         pause = (pause * 2).min(pause_max);
@@ -373,6 +375,13 @@ async fn watch(
         group.remove();
     }
     let _ = events.send(Event::Cleared { process }).await;
+}
+
+/// Looks, beside the loop of the host, whether anything runs; what cannot be known counts as running.
+async fn runs(hold: &Arc<Hold>) -> bool {
+    let hold = Arc::clone(hold);
+    let runs = task::spawn_blocking(move || hold.runs());
+    runs.await.unwrap_or(true)
 }
 
 /// Waits for the end of a child and leaves it as a zombie, so that nobody else gets its number.
@@ -425,10 +434,10 @@ fn group_runs(group: u32) -> bool {
         return true;
     };
     entries.flatten().any(|entry| {
-        let numeric = entry.file_name().as_encoded_bytes()[0].is_ascii_digit();
-        numeric
-            && fs::read(entry.path().join("stat"))
-                .is_ok_and(|stat| runs_in_group(&String::from_utf8_lossy(&stat), group))
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.parse().ok());
+        process
+            .is_some_and(|process| read_stat(process).is_ok_and(|stat| runs_in_group(&stat, group)))
     })
 }
 
