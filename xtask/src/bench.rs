@@ -45,12 +45,13 @@ pub(crate) fn bench(arguments: &mut lexopt::Parser) -> Result<ExitCode> {
         Some("check") => check::check(as_json)?,
         Some("decision") => decision::decision(as_json)?,
         Some("nodes") => nodes::nodes(as_json)?,
+        Some("rolling") => nodes::rolling(as_json)?,
         Some("herd") => herd::herd(as_json)?,
         Some("recheck") => recheck::recheck(as_json)?,
         Some("update") => update::update(as_json)?,
         Some("idle") => idle::idle(as_json)?,
         _ => bail!(
-            "say what to measure: launcher, hocon, check, decision, fetch, feed, nodes, herd, recheck, update, idle"
+            "say what to measure: launcher, hocon, check, decision, fetch, feed, nodes, rolling, herd, recheck, update, idle"
         ),
     }
     Ok(ExitCode::SUCCESS)

@@ -37,8 +37,12 @@ cargo xtask COMMAND
       --tls          manager and feed speak TLS, with an authority made for this cluster
   hazards [NAME…]    a cluster on hosts of its own, at full length: cables, feeds, kills, processes (needs root)
   dist               release binaries and packages in target/dist
+<<<<<<< HEAD
   bench NAME         launcher, hocon, check, decision, fetch, feed, nodes, herd, recheck, update, idle [--json]: measures, in release
       --only PART    of feed: downloads, searches or pushes
+=======
+  bench NAME         launcher, hocon, check, decision, fetch, feed, nodes, rolling, herd, recheck, update, idle [--json]: measures, in release
+>>>>>>> 71dea51 (manager: the loop looks at the state seldom, and rests little while nodes are replaced)
   scenario FILE…     plays scenarios of the simulated cluster and prints what happens
       --update       writes what happens into the files
   histories          random histories of simulated clusters; stops at the first that breaks an invariant

@@ -17,7 +17,7 @@ use klusterkite_core::reason::{ReasonCode, Waiting};
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::Error;
 use klusterkite_wire::link::{Member, Members};
-use klusterkite_wire::{OrderId, chain};
+use klusterkite_wire::{LeaderEpoch, OrderId, chain};
 
 use crate::cluster::Cluster;
 use crate::fault::Fault;
@@ -31,15 +31,11 @@ use facts::{Facts, holds, paused};
 /// The loop runs at least this often: stability is noticed no later.
 const TICK: Duration = Duration::from_millis(250);
 
-/// The loop rests so many times as long as it worked, a tick at most: what it decides on is held meanwhile, and
-/// ten thousand nodes that come at once are one change to plan with, not as many.
-const REST_TIMES: u32 = 4;
-
 impl Cluster {
     /// Runs the loop until the store says that another manager leads, or fails for good.
     pub async fn lead(&self) -> Result<(), Fault> {
         self.take_over().await?;
-        let mut said = String::new();
+        let (mut said, mut pace) = (String::new(), Pace::Calm);
         loop {
             let started = Instant::now();
             match self.tick().await {
@@ -54,13 +50,15 @@ impl Cluster {
                         said = failed;
                     }
                 }
-                Ok(()) if said.is_empty() => {}
-                Ok(()) => {
-                    tracing::info!("the loop goes on");
-                    said.clear();
+                Ok(goes_on) => {
+                    pace = goes_on;
+                    if !said.is_empty() {
+                        tracing::info!("the loop goes on");
+                        said.clear();
+                    }
                 }
             }
-            tokio::time::sleep((started.elapsed() * REST_TIMES).min(TICK)).await;
+            tokio::time::sleep((started.elapsed() * pace.rest_times()).min(TICK)).await;
             // Either wakes it; a nudge that came meanwhile is not lost.
             let _ = tokio::time::timeout(TICK, self.nudged()).await;
         }
@@ -94,30 +92,55 @@ impl Cluster {
         self.own_node_put().await
     }
 
-    async fn tick(&self) -> Result<(), Fault> {
-        self.leases_end().await?;
-        self.orders_end().await?;
-        self.sweep().await?;
+    /// Does what is due; tells at which pace the loop goes on.
+    ///
+    /// Every look at the state may wait for a commit of somebody else, so there are few of them.
+    async fn tick(&self) -> Result<Pace, Fault> {
+        let mut due = self.look().await;
+        if due.leases {
+            self.leases_end().await?;
+            due = self.look().await;
+        }
+        if due.orders {
+            self.orders_end().await?;
+            due = self.look().await;
+        }
+        if due.sweep {
+            self.sweep().await?;
+        }
+        if due.plan {
+            let (plan, orders) = self.plan_and_write().await?;
+            due.replaces |= !orders.is_empty();
+            self.publish_and_send(plan, &orders).await;
+        }
+        self.migration_step().await?;
+        Ok(if due.replaces {
+            Pace::Quick
+        } else {
+            Pace::Calm
+        })
+    }
+
+    /// Looks at what is due, and counts the time of updates.
+    async fn look(&self) -> Due {
         let (now, mass_failure_part) = (self.now(), self.config().mass_failure_part);
-        let is_settled = self
-            .note(|state| {
-                self.links_counted(state.volatile.sessions.len());
-                if state.volatile.settled == Some(state.revision) {
-                    return true;
-                }
+        self.note(|state| {
+            self.links_counted(state.volatile.sessions.len());
+            let is_settled = state.volatile.settled == Some(state.revision);
+            if !is_settled {
                 let held =
                     paused(state).is_some() || !holds(state, now, mass_failure_part).is_empty();
                 progress::count(state, now, held);
-                false
-            })
-            .await;
-        if !is_settled {
-            let (plan, orders) = self.plan_and_write().await?;
-            // Clients hear that a node leaves before the node does.
-            self.publish(plan).await;
-            self.send_orders(&orders).await;
-        }
-        self.migration_step().await
+            }
+            Due {
+                leases: now >= state.volatile.leases_at,
+                orders: leases::is_any_over(state, now),
+                sweep: now >= state.volatile.sweep_at,
+                plan: !is_settled,
+                replaces: state.migration.is_some() || state.orders.open().next().is_some(),
+            }
+        })
+        .await
     }
 
     /// Plans on the state and commits what the plan does; the orders are to be sent.
@@ -149,61 +172,97 @@ impl Cluster {
         .await
     }
 
-    /// Sends orders to the nodes that are there; the others get theirs after their next `hello`.
-    async fn send_orders(&self, orders: &[OrderId]) {
-        if orders.is_empty() {
-            return;
-        }
-        let epoch = self.epoch();
+    /// Keeps what the plan said for those who ask, tells the members, and sends the orders.
+    async fn publish_and_send(&self, planned: Option<Planned>, orders: &[OrderId]) {
         self.note(|state| {
-            for id in orders {
-                let Some(order) = state.orders.get(*id) else {
-                    continue;
-                };
-                let (node, incarnation) = (order.node_id.clone(), order.incarnation);
-                let Some(message) = order_message(state, order, epoch) else {
-                    continue;
-                };
-                let session = state.volatile.sessions.get(&node);
-                let session = session.filter(|session| session.incarnation == incarnation);
-                let message = Box::new(message);
-                if session.is_some_and(|session| session.sender.try_send(message).is_err()) {
-                    // It does not read: without its session the link ends, and it hears the order when it is back.
-                    state.volatile.sessions.remove(&node);
-                }
-            }
+            let now = self.now();
+            keep(state, planned, now);
+            // Clients hear that a node leaves before the node does.
+            self.members_tell(members_of(state), now);
+            send(state, orders, self.epoch());
         })
         .await;
     }
 
-    /// Keeps what the plan said for those who ask, and tells the members.
-    async fn publish(&self, planned: Option<Planned>) {
-        let now = self.now();
-        let members = self
-            .note(|state| {
-                if let Some(Planned { revision, plan }) = planned {
-                    for template in progress::stable(state, &plan.acts) {
-                        state.volatile.progress.remove(&template);
-                    }
-                    state.volatile.settled = is_settled(state, &plan).then_some(revision);
-                    let mut waiting_on = plan.waiting;
-                    waiting_on.extend(prefetch_failures(state, now));
-                    state.volatile.published += 1;
-                    state.volatile.waiting_on = waiting_on;
-                    state.volatile.surge = plan.surge;
-                    let sentences = plan
-                        .obsolete
-                        .into_iter()
-                        .map(|(id, why)| (id, why.to_string()));
-                    state.volatile.obsolete = sentences.collect();
-                }
-                members_of(state)
-            })
-            .await;
-        let shown = self.members().borrow().clone();
-        if shown.members != members || shown.version == 0 {
-            let version = self.now().0.max(shown.version + 1);
+    fn members_tell(&self, members: Vec<Member>, now: Timestamp) {
+        let version = {
+            let watched = self.members();
+            let shown = watched.borrow();
+            let is_new = shown.members != members || shown.version == 0;
+            is_new.then(|| now.0.max(shown.version + 1))
+        };
+        if let Some(version) = version {
             self.members_publish(Members { version, members });
+        }
+    }
+}
+
+/// Keeps what the plan said for those who ask.
+fn keep(state: &mut State, planned: Option<Planned>, now: Timestamp) {
+    let Some(Planned { revision, plan }) = planned else {
+        return;
+    };
+    for template in progress::stable(state, &plan.acts) {
+        state.volatile.progress.remove(&template);
+    }
+    state.volatile.settled = is_settled(state, &plan).then_some(revision);
+    let mut waiting_on = plan.waiting;
+    waiting_on.extend(prefetch_failures(state, now));
+    state.volatile.waiting_on = waiting_on;
+    state.volatile.surge = plan.surge;
+    let sentences = plan
+        .obsolete
+        .into_iter()
+        .map(|(id, why)| (id, why.to_string()));
+    state.volatile.obsolete = sentences.collect();
+}
+
+/// Sends orders to the nodes that are there; the others get theirs after their next `hello`.
+fn send(state: &mut State, orders: &[OrderId], epoch: LeaderEpoch) {
+    for id in orders {
+        let Some(order) = state.orders.get(*id) else {
+            continue;
+        };
+        let (node, incarnation) = (order.node_id.clone(), order.incarnation);
+        let Some(message) = order_message(state, order, epoch) else {
+            continue;
+        };
+        let session = state.volatile.sessions.get(&node);
+        let session = session.filter(|session| session.incarnation == incarnation);
+        let message = Box::new(message);
+        if session.is_some_and(|session| session.sender.try_send(message).is_err()) {
+            // It does not read: without its session the link ends, and it hears the order when it is back.
+            state.volatile.sessions.remove(&node);
+        }
+    }
+}
+
+/// What is due.
+struct Due {
+    leases: bool,
+    orders: bool,
+    sweep: bool,
+    plan: bool,
+    /// Nodes are being replaced: what each of them does lets others begin.
+    replaces: bool,
+}
+
+/// How soon the loop works again when there is something to do.
+#[derive(Clone, Copy)]
+enum Pace {
+    Calm,
+    Quick,
+}
+
+impl Pace {
+    /// Returns how many times as long as it worked the loop rests, a tick at most: what it decides on is held
+    /// meanwhile.
+    fn rest_times(self) -> u32 {
+        match self {
+            // Ten thousand nodes that come at once are one change to plan with, not as many.
+            Self::Calm => 4,
+            // Each node that is ready lets the next one stop: half of the time is theirs.
+            Self::Quick => 1,
         }
     }
 }

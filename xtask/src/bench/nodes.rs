@@ -34,6 +34,12 @@ const ASKS: (usize, usize) = (2_000, 3);
 /// Nodes that fall silent at once.
 const LOST: usize = 100;
 
+/// How many times the least possible a rolling update may take.
+const ROLLING_TIMES_MAX: f64 = 1.15;
+
+/// How often the rolling update is measured when it is measured alone.
+const ROLLING_ROUNDS: usize = 3;
+
 /// Life of a lease at ten thousand nodes.
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -110,10 +116,38 @@ pub(crate) fn nodes(as_json: bool) -> Result<()> {
             "nodesRollingUpdate",
             "times the least possible",
             few.rolling_times,
-            most(1.15),
+            most(ROLLING_TIMES_MAX),
         ),
     ];
     all_held(&missed(&figures, as_json))
+}
+
+/// Measures the rolling update alone, some times.
+pub(crate) fn rolling(as_json: bool) -> Result<()> {
+    build_release()?;
+    let times: Result<Vec<f64>> = (0..ROLLING_ROUNDS).map(|_| rolling_times()).collect();
+    Figure {
+        name: "nodesRollingUpdate",
+        unit: "times the least possible",
+        ours: Samples::new(times?),
+        peer: None,
+        limit: None,
+        bars: vec![Bar::Most(ROLLING_TIMES_MAX, Of::Units)],
+    }
+    .report(as_json)
+}
+
+fn rolling_times() -> Result<f64> {
+    let limits = Limits::of(FEW_NODES, 0);
+    let mut cluster = cluster::start("bench-rolling", limits, true)?;
+    let operator = cluster.operator()?;
+    let mut crowd = Crowd::start(&cluster, FEW_NODES)?;
+    crowd.tell("join")?;
+    let times = rolling::update(&operator, &mut crowd, FEW_NODES)?;
+    Journal::check(&operator, limits)?;
+    drop(crowd);
+    cluster.stop()?;
+    Ok(times)
 }
 
 /// What the manager costs while nothing changes.

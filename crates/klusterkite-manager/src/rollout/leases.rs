@@ -6,7 +6,7 @@ use klusterkite_core::plan::leases::{Heard, Lease, Patience, lease};
 use klusterkite_core::plan::rollout::{NodeStatus, Outcome, outcome_without_run};
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::Change;
-use klusterkite_store::rows::{NodeRow, NodeRun, OrderRow, OrderRowKind, OrderState};
+use klusterkite_store::rows::{NodeRow, NodeRun, OrderRow, OrderRowKind, OrderState, RequestRow};
 use klusterkite_wire::NodeId;
 
 use super::acts::close;
@@ -23,9 +23,6 @@ const LEASES_EVERY: Duration = Duration::from_secs(1);
 impl Cluster {
     /// Writes down which nodes were lost, and which assignments came to nothing.
     pub(super) async fn leases_end(&self) -> Result<(), Fault> {
-        if self.now() < self.read().await.volatile.leases_at {
-            return Ok(());
-        }
         let config = self.config();
         self.transact(|draft| {
             let (state, now) = (draft.state, draft.now);
@@ -53,12 +50,6 @@ impl Cluster {
 
     /// Ends orders and requests about runs that are not there any more.
     pub(super) async fn orders_end(&self) -> Result<(), Fault> {
-        {
-            let state = self.read().await;
-            if state.requests.is_empty() && state.orders.open().next().is_none() {
-                return Ok(());
-            }
-        }
         self.transact(|draft| {
             orders_end(draft);
             requests_end(draft);
@@ -145,51 +136,71 @@ fn gone(draft: &mut Draft<'_>, node: &NodeRow, run: &NodeRun, why: &str) {
     draft.remember(move |volatile| volatile.forget(&id));
 }
 
+/// Tells whether some order or request is about a run that is not there any more.
+pub(super) fn is_any_over(state: &State, now: Timestamp) -> bool {
+    let order_is_over = |order| order_over(state, order, now).is_some();
+    let request_is_over = |request| request_is_over(state, request);
+    state.orders.open().any(order_is_over) || state.requests.values().any(request_is_over)
+}
+
+/// Says how an order ends, when it is about a run that is not there any more.
+fn order_over(state: &State, order: &OrderRow, now: Timestamp) -> Option<Outcome> {
+    let node = state.nodes.get(&order.node_id);
+    let run = node.and_then(|node| node.run.as_ref());
+    match &order.kind {
+        OrderRowKind::Prefetch { .. } => run
+            .is_none_or(|run| run.incarnation != order.incarnation)
+            .then_some(Outcome::Gone),
+        // The planner sees only what runs or is about to.
+        OrderRowKind::Stop { target, .. } if run.is_none() => {
+            let age = now.since(Timestamp(order.ordered));
+            let deadline = target
+                .as_ref()
+                .map(|target| progress::whole(state, &target.template));
+            outcome_without_run(target.as_ref(), age, deadline.unwrap_or_default())
+        }
+        OrderRowKind::Stop { .. } => None,
+    }
+}
+
 /// Ends the orders about runs that are not there any more.
 fn orders_end(draft: &mut Draft<'_>) {
     let state = draft.state;
     for order in state.orders.open() {
-        let node = state.nodes.get(&order.node_id);
-        let run = node.and_then(|node| node.run.as_ref());
+        let Some(outcome) = order_over(state, order, draft.now) else {
+            continue;
+        };
         match &order.kind {
             // The next plan orders what the next run needs.
             OrderRowKind::Prefetch { .. } => {
-                if run.is_none_or(|run| run.incarnation != order.incarnation) {
-                    let reason = "the node ended before it had fetched the packages".to_owned();
-                    draft.put(Change::OrderPut(OrderRow {
-                        state: OrderState::Failed { reason },
-                        ..order.clone()
-                    }));
-                }
+                let reason = "the node ended before it had fetched the packages".to_owned();
+                draft.put(Change::OrderPut(OrderRow {
+                    state: OrderState::Failed { reason },
+                    ..order.clone()
+                }));
             }
-            // The planner sees only what runs or is about to.
-            OrderRowKind::Stop { target, .. } if run.is_none() => {
-                let age = draft.now.since(Timestamp(order.ordered));
-                let deadline = target
-                    .as_ref()
-                    .map(|target| progress::whole(state, &target.template));
-                let deadline = deadline.unwrap_or_default();
-                if let Some(outcome) = outcome_without_run(target.as_ref(), age, deadline) {
-                    close(draft, &order.node_id, order.id, outcome);
-                }
-            }
-            OrderRowKind::Stop { .. } => {}
+            OrderRowKind::Stop { .. } => close(draft, &order.node_id, order.id, outcome),
         }
     }
 }
 
-/// Ends the requests about runs that are not there any more: a node that started again was restarted, and
-/// a container that is to be drained and is empty is drained.
+/// Tells whether what was asked of a node has come about: a node that started again was restarted, and a container
+/// that is to be drained and is empty is drained.
+fn request_is_over(state: &State, request: &RequestRow) -> bool {
+    let node = state.nodes.get(&request.node_id);
+    let run = node.and_then(|node| node.run.as_ref());
+    run.is_none_or(|run| run.incarnation != request.incarnation && !request.drain)
+}
+
+/// Ends the requests about runs that are not there any more.
 fn requests_end(draft: &mut Draft<'_>) {
     let state = draft.state;
     for request in state.requests.values() {
-        let node = state.nodes.get(&request.node_id);
-        let run = node.and_then(|node| node.run.as_ref());
-        let same_run = run.is_some_and(|run| run.incarnation == request.incarnation);
-        if same_run || (request.drain && run.is_some()) {
+        if !request_is_over(state, request) {
             continue;
         }
         draft.put(Change::RequestDelete(request.node_id.clone()));
+        let node = state.nodes.get(&request.node_id);
         if let Some(node) = node.filter(|_| request.drain) {
             draft.put(Change::NodePut(NodeRow {
                 cordoned: true,

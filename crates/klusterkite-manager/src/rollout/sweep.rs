@@ -26,9 +26,6 @@ impl Cluster {
     /// Forgets containers that never came back and the oldest events.
     pub(super) async fn sweep(&self) -> Result<(), Fault> {
         let now = self.now();
-        if now < self.read().await.volatile.sweep_at {
-            return Ok(());
-        }
         self.transact(|draft| {
             sweep(draft);
             draft.remember(move |volatile| volatile.sweep_at = now + SWEEP_EVERY);

@@ -41,6 +41,8 @@ pub(crate) struct Container {
     id: NodeId,
     secret: Secret,
     incarnation: u64,
+    /// Access token, which a launcher keeps as long as it is good.
+    access: String,
 }
 
 impl Container {
@@ -54,6 +56,7 @@ impl Container {
             id: NodeId::from_random_bytes(id),
             secret: Secret::from_random_bytes(bytes),
             incarnation: 1,
+            access: String::new(),
         }
     }
 
@@ -86,11 +89,12 @@ impl Container {
         Ok((http, token.to_owned()))
     }
 
-    async fn first_configuration(&self) -> Result<StartConfiguration> {
+    async fn first_configuration(&mut self) -> Result<StartConfiguration> {
         let (mut http, token) = self.log_in().await?;
+        self.access = token;
         loop {
             let asked = Instant::now();
-            let answer = self.ask(&mut http, &token).await?;
+            let answer = self.ask(&mut http, &self.access).await?;
             self.crowd.shared.asked.borrow_mut().add(asked.elapsed());
             if answer.status != 503 {
                 return answer.json().context("asking for a configuration");
@@ -118,7 +122,7 @@ impl Container {
 
     /// Gets a token for what it was told to become.
     async fn with_token(&self, next: StartConfiguration) -> Result<StartConfiguration> {
-        let (mut http, token) = self.log_in().await?;
+        let mut http = Http::connect(&self.crowd.settings.manager, self.number).await?;
         let request = NodeTokenRequest {
             node_secret: self.secret.clone(),
             incarnation: Incarnation(self.incarnation),
@@ -132,7 +136,7 @@ impl Container {
         let body = serde_json::to_string(&request)?;
         let path = format!("/api/v1/nodes/{}/token", self.id);
         let answer = http
-            .post(&path, Some(&token), "application/json", &body)
+            .post(&path, Some(&self.access), "application/json", &body)
             .await;
         let answer: NodeTokenAnswer = answer?.json().context("asking for a node token")?;
         Ok(StartConfiguration {
