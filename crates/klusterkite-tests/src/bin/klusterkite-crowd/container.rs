@@ -14,7 +14,7 @@ use klusterkite_wire::start::{
 };
 use klusterkite_wire::{Incarnation, NodeId, Secret};
 use serde_json::Value;
-use tokio::time::{Instant as Time, sleep, timeout_at};
+use tokio::time::{Instant as Time, sleep, sleep_until, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -63,12 +63,17 @@ impl Container {
     /// Asks, links, and obeys for ever.
     pub(crate) async fn live(mut self) -> Result<()> {
         let mut configuration = self.first_configuration().await?;
+        let mut hello_at = Time::now();
         loop {
-            let Some(next) = self.run(&configuration).await? else {
+            let mut link = self.link(&configuration).await.context("linking")?;
+            sleep_until(hello_at).await;
+            let Some(next) = self.run(&mut link, &configuration).await? else {
                 return Ok(());
             };
-            sleep(self.crowd.settings.restart).await;
+            hello_at = Time::now() + self.crowd.settings.restart;
+            leave(link).await;
             self.incarnation += 1;
+            // While the next node starts, its launcher asks for its token.
             configuration = self.with_token(next).await?;
         }
     }
@@ -146,12 +151,15 @@ impl Container {
     }
 
     /// Is a node until it is told to stop; returns what comes next, or nothing when it fell silent for good.
-    async fn run(&self, configuration: &StartConfiguration) -> Result<Option<StartConfiguration>> {
-        let mut link = self.link(configuration).await.context("linking")?;
-        send(&mut link, &self.hello(configuration)?).await?;
+    async fn run(
+        &self,
+        link: &mut Link,
+        configuration: &StartConfiguration,
+    ) -> Result<Option<StartConfiguration>> {
+        send(link, &self.hello(configuration)?).await?;
         let ManagerMessage::Welcome {
             heartbeat_seconds, ..
-        } = receive(&mut link).await?
+        } = receive(link).await?
         else {
             bail!("the first message is no welcome");
         };
@@ -161,7 +169,7 @@ impl Container {
         let mut next_beat = Time::now() + pause.mul_f64(self.number as f64 % 100.0 / 100.0);
         let mut seq = 0;
         loop {
-            let heard = timeout_at(next_beat, receive(&mut link)).await;
+            let heard = timeout_at(next_beat, receive(link)).await;
             if self.number < self.crowd.shared.frozen.get() {
                 std::future::pending::<()>().await;
             }
@@ -171,11 +179,11 @@ impl Container {
                     next_beat += pause;
                     let beats = &self.crowd.shared.beats;
                     beats.set(beats.get() + 1);
-                    send(&mut link, &NodeMessage::Heartbeat { seq }).await?;
+                    send(link, &NodeMessage::Heartbeat { seq }).await?;
                 }
                 Ok(message) => {
                     if let ManagerMessage::Order(order) = message?
-                        && let Some(next) = obey(&mut link, *order).await?
+                        && let Some(next) = obey(link, *order).await?
                     {
                         return Ok(Some(next));
                     }
@@ -241,6 +249,13 @@ async fn obey(link: &mut Link, order: Order) -> Result<Option<StartConfiguration
     let reason = "stopped as ordered".to_owned();
     send(link, &NodeMessage::Bye { reason }).await?;
     order.next.map(Some).context("a stop without a next")
+}
+
+/// Closes a link as nodes do: what was said last has been read when the manager has answered.
+async fn leave(mut link: Link) {
+    if link.close(None).await.is_ok() {
+        while let Some(Ok(_)) = link.next().await {}
+    }
 }
 
 async fn send(link: &mut Link, message: &NodeMessage) -> Result<()> {
