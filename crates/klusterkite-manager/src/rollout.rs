@@ -206,6 +206,7 @@ fn keep(state: &mut State, planned: Option<Planned>, now: Timestamp) {
         state.volatile.progress.remove(&template);
     }
     state.volatile.settled = is_settled(state, &plan).then_some(revision);
+    state.volatile.published += 1;
     let mut waiting_on = plan.waiting;
     waiting_on.extend(prefetch_failures(state, now));
     state.volatile.waiting_on = waiting_on;

@@ -227,16 +227,17 @@ fn a_restart_waits_for_the_minimum_unless_it_is_forced() {
     node.operator("restart", false).done();
     let prefetch = node.order();
     node.ack(&prefetch, AckState::Done, None);
+    // Asked from now on: what is shown before the next plan must not stay.
+    eventually("the template says what it waits for", || {
+        let templates = server.admin("GET", "/api/v1/templates", Value::Null).done();
+        let mut templates = templates["items"].as_array().unwrap().iter();
+        let hello = templates.find(|template| template["code"] == "hello");
+        let waits = hello.unwrap()["waitingOn"].to_string();
+        waits.contains("needsContainer")
+    });
     waits_for(&server, "needsContainer");
     assert!(node.shown()["order"].is_null());
     let waits = node.explained()["waitingOn"].to_string();
-    assert!(waits.contains("needsContainer"), "{waits}");
-    let templates = server.admin("GET", "/api/v1/templates", Value::Null).done();
-    let templates = templates["items"].as_array().unwrap();
-    let hello = templates
-        .iter()
-        .find(|template| template["code"] == "hello");
-    let waits = hello.unwrap()["waitingOn"].to_string();
     assert!(waits.contains("needsContainer"), "{waits}");
 
     let accepted = node.operator("restart", true).done();
