@@ -73,10 +73,11 @@ struct Storm {
     /// Until the last answer, in milliseconds.
     last_ms: f64,
     p50_ms: f64,
+    /// Tries that had to be repeated.
     failures: f64,
 }
 
-/// Lets a herd go and waits until each of it has an answer or none.
+/// Lets a herd go and waits until each of it has its answer.
 fn storm(crowd: &mut Crowd, port: u16, request: impl Fn(usize) -> String) -> Result<Storm> {
     let requests: Vec<String> = (0..HERD).map(request).collect();
     let file = target().join("bench-herd/requests.json");
@@ -130,7 +131,7 @@ impl Sides {
         let mut missed = missed(&figures, as_json);
         let failures: f64 = self.ours.iter().map(|storm| storm.failures).sum();
         if failures > 0.0 {
-            missed.push(format!("{failures} containers got no answer"));
+            missed.push(format!("{failures} requests were not answered at once"));
         }
         all_held(&missed)
     }
