@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::fault::Fault;
 use crate::feed::Feed;
 use crate::lease::Terms;
-use crate::link::Wires;
+use crate::link::{Board, Wires};
 use crate::node_logs::LogDesk;
 use crate::state::{Decision, Draft, State};
 use turn::Turn;
@@ -52,6 +52,7 @@ struct Inner {
     events: broadcast::Sender<EventRow>,
     lines: watch::Sender<u64>,
     members: watch::Sender<Arc<Members>>,
+    board: Board,
     terms: Terms,
     wires: Wires,
     logs: LogDesk,
@@ -78,6 +79,7 @@ impl Cluster {
             events: broadcast::channel(EVENTS_BEHIND_MAX).0,
             lines: watch::channel(0).0,
             members: watch::channel(Arc::default()).0,
+            board: Board::default(),
             terms,
             wires,
             logs: LogDesk::default(),
@@ -252,6 +254,11 @@ impl Cluster {
     /// Listens to the list of ready nodes.
     pub fn members(&self) -> watch::Receiver<Arc<Members>> {
         self.0.members.subscribe()
+    }
+
+    /// Returns what links are told of that list.
+    pub(crate) fn board(&self) -> &Board {
+        &self.0.board
     }
 
     /// Publishes the list of ready nodes.

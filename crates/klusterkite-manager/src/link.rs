@@ -1,17 +1,20 @@
 //! The link of a node: its session, which takes what the node says, and its socket, which is another thread's.
 
 mod frames;
+mod members;
 mod upgrade;
 mod wire;
 
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::response::Response;
-use klusterkite_wire::link::{Hello, LINK_PROTOCOL, ManagerMessage, Members, NodeMessage};
+use klusterkite_wire::link::{Hello, LINK_PROTOCOL, ManagerMessage, NodeMessage};
 use klusterkite_wire::{Incarnation, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+pub(crate) use members::Board;
 pub(crate) use upgrade::Upgrade;
 pub(crate) use wire::Wires;
 use wire::{Ends, Tell};
@@ -116,6 +119,7 @@ impl Link {
         }
         let mut members = self.cluster.members();
         members.mark_changed();
+        let mut told = Bytes::new();
         loop {
             tokio::select! {
                 text = self.ends.said() => match text {
@@ -139,8 +143,11 @@ impl Link {
                 },
                 changed = members.changed(), if !watch.is_empty() => {
                     changed.map_err(|_| "the manager stops")?;
-                    let watched = watched(&members.borrow_and_update(), watch);
-                    self.send(&ManagerMessage::Members(watched)).await?;
+                    let frame = self.cluster.board().frame(&members.borrow_and_update(), watch);
+                    if frame.as_ptr() != told.as_ptr() {
+                        told = frame.clone();
+                        self.ends.tell(Tell::Frame(frame)).await?;
+                    }
                 }
             }
         }
@@ -183,7 +190,9 @@ impl Link {
 
     async fn send(&self, message: &ManagerMessage) -> Result<(), String> {
         let text = serde_json::to_vec(message).map_err(|error| error.to_string())?;
-        self.ends.tell(Tell::Frame(frames::text(&text))).await
+        self.ends
+            .tell(Tell::Frame(frames::text(&text).into()))
+            .await
     }
 
     /// Ends the link of a node that does not keep the protocol: the node and the log are told why.
@@ -194,22 +203,8 @@ impl Link {
     }
 
     async fn close(&self, reason: &str) -> Result<(), String> {
-        self.ends.tell(Tell::Frame(frames::close(reason))).await
+        self.ends
+            .tell(Tell::Frame(frames::close(reason).into()))
+            .await
     }
-}
-
-/// Returns the members of the watched roles.
-fn watched(members: &Members, roles: &[String]) -> Members {
-    let wanted = |role: &String| {
-        roles
-            .iter()
-            .any(|watched| watched == "*" || watched == role)
-    };
-    let mut watched = members.clone();
-    if !roles.iter().any(|role| role == "*") {
-        watched
-            .members
-            .retain(|member| member.roles.iter().any(wanted));
-    }
-    watched
 }

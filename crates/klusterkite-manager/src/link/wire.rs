@@ -17,6 +17,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use klusterkite_tls::{AttachedStream, DetachedStream};
 use klusterkite_wire::heartbeat::{heartbeat_seq, lease_text};
 use tokio::sync::mpsc;
@@ -137,7 +138,7 @@ pub(super) struct Text(pub(super) Vec<u8>);
 /// What a session tells its socket.
 pub(super) enum Tell {
     /// Send this.
-    Frame(Vec<u8>),
+    Frame(Bytes),
     /// Renew this lease at each heartbeat from now on.
     Renew(Lease),
 }
