@@ -233,7 +233,7 @@ fn whoever_sends_an_automatic_migration_back_wins_over_whoever_resumes_it() {
     assert!(
         matches!(
             heard,
-            (202, None) | (409, Some("migrationNotPaused" | "noMigration"))
+            (200, None) | (409, Some("migrationNotPaused" | "noMigration"))
         ),
         "{on:?}"
     );
