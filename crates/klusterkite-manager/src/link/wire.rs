@@ -31,7 +31,7 @@ use crate::lease::{Lease, Terms};
 const LINKS_MANY: usize = 2_000;
 
 /// How long what nodes say comes together then.
-const GATHER: Duration = Duration::from_millis(8);
+const GATHER: Duration = Duration::from_millis(5);
 
 /// Messages of a node that wait for its session; then nothing more is read.
 const SAID_MAX: usize = 4;
