@@ -24,6 +24,7 @@ use crate::fault::Fault;
 use crate::http::Api;
 use crate::http::answer::{Answer, Refused};
 use crate::http::input::{JsonBody, LauncherBody, Parameters, PathId};
+use crate::http::shown;
 use crate::link::{self, Upgrade};
 use crate::views::NodeQuery;
 
@@ -96,7 +97,8 @@ pub(super) async fn member_list(
         let _ = timeout(wait, members.wait_for(|members| members.version > index)).await;
     }
     let members = Arc::clone(&members.borrow());
-    Ok(api.shown.members(&members, parameters.text("role")).await)
+    let board = api.cluster.board();
+    Ok(shown::Json(board.answer(&members, parameters.text("role"))))
 }
 
 /// Lists nodes by template and id.
