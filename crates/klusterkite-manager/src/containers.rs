@@ -1,5 +1,7 @@
 //! What the API shows of containers in which nothing runs.
 
+use std::ops::Bound;
+
 use klusterkite_api::nodes::{Container, ContainerState};
 use klusterkite_api::page::Page;
 use klusterkite_store::rows::NodeRow;
@@ -24,17 +26,13 @@ impl Cluster {
     /// Lists the containers in which nothing runs, by id. Only those of the page are described.
     pub async fn container_list(&self, query: &ContainerQuery) -> Page<Container> {
         let state = self.read().await;
-        let known = state.nodes.values().filter(|row| row.run.is_none());
-        let known = known.map(|row| Empty::Known(row, state.volatile.waiting.get(&row.id)));
-        let strange = state.volatile.waiting.iter();
-        let strange = strange.filter(|(id, _)| !state.nodes.contains_key(id));
-        let strange = strange.map(|(id, waiting)| Empty::Strange(id, waiting));
         let is_asked = |empty: &Empty<'_>| query.state.is_none_or(|of| empty.state() == of);
-        let mut found: Vec<_> = known.chain(strange).filter(is_asked).collect();
-        let total = found.len() as u64;
-        if let Some(after) = &query.after {
-            found.retain(|empty| empty.id() > after);
-        }
+        let count = known(&state, None).filter(is_asked).count()
+            + strange(&state, None).filter(is_asked).count();
+        // Each is in the order of ids: the page is among the first of both.
+        let (after, most) = (query.after.as_ref(), query.limit + 1);
+        let mut found: Vec<_> = known(&state, after).filter(is_asked).take(most).collect();
+        found.extend(strange(&state, after).filter(is_asked).take(most));
         found.sort_unstable_by_key(Empty::id);
         let has_more = found.len() > query.limit;
         found.truncate(query.limit);
@@ -42,9 +40,25 @@ impl Cluster {
         Page {
             items: found.iter().map(|empty| empty.shown(&state)).collect(),
             next_cursor: last.map(|empty| empty.id().to_string()),
-            total,
+            total: count as u64,
         }
     }
+}
+
+/// Lists the containers in which something ran before, by id, from behind one on.
+fn known<'a>(state: &'a State, after: Option<&NodeId>) -> impl Iterator<Item = Empty<'a>> {
+    let rows = state.roster.empty(after);
+    let rows = rows.filter_map(|id| state.nodes.get(id));
+    rows.map(|row| Empty::Known(row, state.volatile.waiting.get(&row.id)))
+}
+
+/// Lists the containers that have never got anything, by id, from behind one on.
+fn strange<'a>(state: &'a State, after: Option<&NodeId>) -> impl Iterator<Item = Empty<'a>> {
+    let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let waiting = &state.volatile.waiting;
+    let waiting = waiting.range::<NodeId, _>((behind, Bound::Unbounded));
+    let strange = waiting.filter(|(id, _)| !state.nodes.contains_key(*id));
+    strange.map(|(id, waiting)| Empty::Strange(id, waiting))
 }
 
 /// A container in which nothing runs.

@@ -129,7 +129,7 @@ pub(crate) fn short_templates(state: &State, now: Timestamp) -> Vec<TemplateCode
         let stop = state.orders.stop_of(&row.id);
         Some(Running {
             template: &run.template,
-            status: shown_status(state, &row.id, run),
+            status: shown_status(state, &row.id, run.status),
             status_since: Timestamp(run.status_since),
             leaves: stop.is_some_and(|stop| stop.order.incarnation == run.incarnation),
         })

@@ -1,5 +1,7 @@
 //! State of the cluster in memory: what the store holds, and what only the leader knows.
 
+mod roster;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use tokio::sync::mpsc;
 use crate::lease::Lease;
 use crate::orders::Orders;
 use crate::statistics::Statistics;
+pub use roster::Roster;
 
 /// State of the cluster.
 #[derive(Default)]
@@ -34,6 +37,8 @@ pub struct State {
     pub releases: BTreeMap<ConfigurationId, Release>,
     /// Node ids, those without a run included.
     pub nodes: BTreeMap<NodeId, NodeRow>,
+    /// The same ids as they are listed.
+    pub roster: Roster,
     /// Their slots.
     pub occupancy: Occupancy,
     /// Node ids by the hashes of their tokens.
@@ -281,6 +286,7 @@ impl State {
             }
             Change::NodeDelete(id) => {
                 let node = self.nodes.remove(&id);
+                self.roster.change(node.as_ref(), None);
                 if let Some(hash) = node.and_then(|node| node.token_hash) {
                     self.node_tokens.remove(&hash);
                 }
@@ -318,6 +324,7 @@ impl State {
     fn node_put(&mut self, row: NodeRow) {
         let id = row.id.clone();
         let token = row.token_hash.clone();
+        self.roster.change(self.nodes.get(&id), Some(&row));
         let before = self.nodes.insert(id.clone(), row);
         if let Some(hash) = before.and_then(|node| node.token_hash) {
             self.node_tokens.remove(&hash);

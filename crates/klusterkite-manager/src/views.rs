@@ -31,47 +31,39 @@ pub struct NodeQuery {
 }
 
 impl Cluster {
-    /// Lists the nodes that count, by template and id. Only those of the page are described.
+    /// Lists the nodes that count, by template and id. Only those of the page are looked at, and with a status those on
+    /// the way to it.
     pub async fn node_list(&self, query: &NodeQuery) -> Page<Node> {
         let state = self.read().await;
-        let is_asked = |row: &&NodeRow| {
-            row.run.as_ref().is_some_and(|run| {
-                let of_template = query.template.as_ref().is_none_or(|of| run.template == *of);
-                let has_status = |status| shown_status(&state, &row.id, run) == status;
-                of_template && query.status.is_none_or(has_status)
-            })
+        let has_status = |id: &NodeId, said: NodeStatus| {
+            let shown = || shown_status(&state, id, said);
+            query.status.is_none_or(|status| shown() == status)
         };
-        let place = |row: &NodeRow| Some((row.run.as_ref()?.template.clone(), row.id.clone()));
-        let mut rows: Vec<_> = state.nodes.values().filter(is_asked).collect();
-        let total = rows.len() as u64;
-        if query.after.is_some() {
-            rows.retain(|row| place(row) > query.after);
-        }
-        let has_more = rows.len() > query.limit;
-        if has_more {
-            rows.select_nth_unstable_by_key(query.limit, |row| place(row));
-            rows.truncate(query.limit);
-        }
-        rows.sort_unstable_by_key(|row| place(row));
-        let last = rows.last().filter(|_| has_more).and_then(|row| place(row));
+        let (template, after) = (query.template.as_ref(), query.after.as_ref());
+        let listed = state.roster.running(template, after);
+        let listed = listed.filter(|(_, id, said)| has_status(id, *said));
+        let mut listed: Vec<_> = listed.take(query.limit + 1).collect();
+        let has_more = listed.len() > query.limit;
+        listed.truncate(query.limit);
+        let last = listed.last().filter(|_| has_more);
+        let next_cursor = last.map(|(template, id, _)| format!("{template}/{id}"));
+        let counts = counts(&state, template);
+        let items = listed
+            .iter()
+            .filter_map(|(_, id, _)| node(&state, state.nodes.get(*id)?));
         Page {
-            items: rows.iter().filter_map(|row| node(&state, row)).collect(),
-            next_cursor: last.map(|(template, id)| format!("{template}/{id}")),
-            total,
+            items: items.collect(),
+            next_cursor,
+            total: match query.status {
+                Some(status) => counts.get(&status).copied().unwrap_or_default(),
+                None => counts.values().sum(),
+            },
         }
     }
 
     /// Counts the nodes by their status.
     pub async fn node_counts(&self) -> BTreeMap<NodeStatus, u64> {
-        let state = self.read().await;
-        let mut counts = BTreeMap::new();
-        for row in state.nodes.values() {
-            if let Some(run) = &row.run {
-                let status = shown_status(&state, &row.id, run);
-                *counts.entry(status).or_default() += 1;
-            }
-        }
-        counts
+        counts(&*self.read().await, None)
     }
 
     /// Shows a node.
@@ -150,6 +142,21 @@ impl Cluster {
     }
 }
 
+/// Counts the nodes of a template, or all, by their status.
+fn counts(state: &State, template: Option<&TemplateCode>) -> BTreeMap<NodeStatus, u64> {
+    let mut counts = state.roster.counts(template);
+    let unconfirmed = state.volatile.unconfirmed.iter();
+    let rows = unconfirmed.filter_map(|id| state.nodes.get(id)?.run.as_ref());
+    for run in rows.filter(|run| template.is_none_or(|template| run.template == *template)) {
+        if let Some(said) = counts.get_mut(&run.status) {
+            *said -= 1;
+        }
+        *counts.entry(NodeStatus::Unconfirmed).or_default() += 1;
+    }
+    counts.retain(|_, count| *count > 0);
+    counts
+}
+
 /// Tells whether a wait is about this template.
 fn names_template(wait: &Waiting, template: &TemplateCode) -> bool {
     let named = wait.params.get("template");
@@ -169,7 +176,7 @@ fn concerns(wait: &Waiting, node: &NodeId, template: Option<&TemplateCode>) -> b
 }
 
 fn count(state: &State, row: &NodeRow, run: &NodeRun, counted: &mut Template) {
-    match shown_status(state, &row.id, run) {
+    match shown_status(state, &row.id, run.status) {
         NodeStatus::Ready => counted.ready += 1,
         NodeStatus::Assigned | NodeStatus::Starting => counted.starting += 1,
         NodeStatus::Unreachable => counted.unreachable += 1,
@@ -189,7 +196,7 @@ fn node(state: &State, row: &NodeRow) -> Option<Node> {
         container_type: row.container_type.clone(),
         runtime: row.runtime.clone(),
         configuration_id: run.configuration_id,
-        status: shown_status(state, &row.id, run),
+        status: shown_status(state, &row.id, run.status),
         reason: run.reason.clone(),
         is_obsolete: obsolete_reason.is_some(),
         obsolete_reason,

@@ -12,7 +12,7 @@ use klusterkite_core::plan::rollout::{
 use klusterkite_core::reason::{Refusal, Waiting};
 use klusterkite_core::release::Release;
 use klusterkite_core::time::Timestamp;
-use klusterkite_store::rows::{NodeRow, NodeRun, OrderRowKind, OrderState};
+use klusterkite_store::rows::{NodeRow, OrderRowKind, OrderState};
 use klusterkite_wire::{NodeId, TemplateCode};
 
 use crate::migrations::course;
@@ -162,7 +162,7 @@ pub(crate) fn node(state: &State, row: &NodeRow) -> Option<Node> {
         runtime: row.runtime.clone(),
         template: run.template.clone(),
         configuration_id: run.configuration_id,
-        status: shown_status(state, &row.id, run),
+        status: shown_status(state, &row.id, run.status),
         status_since: Timestamp(run.status_since),
         started: Timestamp(run.started),
         cordoned: row.cordoned,
@@ -172,11 +172,10 @@ pub(crate) fn node(state: &State, row: &NodeRow) -> Option<Node> {
 }
 
 /// Returns the status of a node: what it said last, unless this manager has not heard of it yet.
-pub(crate) fn shown_status(state: &State, id: &NodeId, run: &NodeRun) -> NodeStatus {
-    let unconfirmed = state.volatile.unconfirmed.contains(id);
-    if unconfirmed {
+pub(crate) fn shown_status(state: &State, id: &NodeId, said: NodeStatus) -> NodeStatus {
+    if state.volatile.unconfirmed.contains(id) {
         NodeStatus::Unconfirmed
     } else {
-        run.status
+        said
     }
 }

@@ -1,6 +1,7 @@
 //! Launchers that ask, nodes that join, operators who look: over the real routes and a real WebSocket.
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use klusterkite_core::time::Timestamp;
 use klusterkite_wire::link::{
     Containment, ContainmentLevel, Hello, ManagerMessage, NodeMessage, NodeReport, ReportedStatus,
 };
@@ -285,6 +286,28 @@ fn a_link_without_an_upgrade_is_a_problem() {
     answer.problem(400, "webSocketNeeded");
 }
 
+/// Asks for all pages of a list of nodes, two nodes a page; each says how many there are on all of them.
+fn paged(server: &Server, query: &str) -> Vec<String> {
+    let (mut seen, mut total) = (Vec::new(), None);
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/api/v1/nodes?limit=2{query}{cursor}");
+        let page = server.admin("GET", &path, Value::Null).ok(200);
+        assert_eq!(
+            total.get_or_insert_with(|| page["total"].clone()),
+            &page["total"]
+        );
+        let items = page["items"].as_array().unwrap().iter();
+        seen.extend(items.map(|node| node["nodeId"].as_str().unwrap().to_owned()));
+        match page["nextCursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={}", next.replace('/', "%2F")),
+            None => break,
+        }
+    }
+    assert_eq!(total, Some(json!(seen.len())), "{query}");
+    seen
+}
+
 #[test]
 fn nodes_are_paged_by_template_and_id() {
     let server = Server::start();
@@ -297,22 +320,21 @@ fn nodes_are_paged_by_template_and_id() {
         ask(&server, &request).ok(200);
         expected.push(id.to_string());
     }
-    let mut seen = Vec::new();
-    let mut path = "/api/v1/nodes?limit=2".to_owned();
-    loop {
-        let page = server.admin("GET", &path, Value::Null).ok(200);
-        assert_eq!(page["total"], 5);
-        let items = page["items"].as_array().unwrap().iter();
-        seen.extend(items.map(|node| node["nodeId"].as_str().unwrap().to_owned()));
-        match page["nextCursor"].as_str() {
-            Some(cursor) => {
-                path = format!(
-                    "/api/v1/nodes?limit=2&cursor={}",
-                    cursor.replace('/', "%2F")
-                );
-            }
-            None => break,
-        }
+    for query in ["", "&template=hello", "&status=assigned"] {
+        assert_eq!(paged(&server, query), expected, "{query}");
     }
-    assert_eq!(seen, expected);
+    for query in ["&template=other", "&status=ready", "&status=unconfirmed"] {
+        assert!(paged(&server, query).is_empty(), "{query}");
+    }
+
+    let silent = [expected.remove(3), expected.remove(0)];
+    let ids = silent.each_ref().map(|id| id.parse().unwrap());
+    server.block_on(server.cluster.remember(|state| {
+        state.volatile.unconfirmed_until = Timestamp(u64::MAX);
+        state.volatile.unconfirmed.extend(ids);
+    }));
+    assert_eq!(paged(&server, "&status=assigned"), expected);
+    let unconfirmed = paged(&server, "&status=unconfirmed&template=hello");
+    assert_eq!(unconfirmed, [&*silent[1], &*silent[0]]);
+    assert_eq!(paged(&server, "").len(), 5);
 }
