@@ -1,6 +1,6 @@
 //! A cluster in a few words, and the plan for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use klusterkite_core::plan::rollout::{
@@ -255,6 +255,8 @@ impl World {
             contradictions.is_empty(),
             "{contradictions:#?}\n{plan:#?}\n{self:#?}"
         );
+        let waits: BTreeSet<_> = plan.waiting.iter().collect();
+        assert_eq!(waits.len(), plan.waiting.len(), "{:#?}", plan.waiting);
         let mut after = self.clone();
         after.write_down(&plan);
         let again = rollout(&after.input());

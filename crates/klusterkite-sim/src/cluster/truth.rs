@@ -1,6 +1,7 @@
 //! What a cluster looks like, for people.
 
 use klusterkite_core::plan::rollout::NodeStatus;
+use klusterkite_core::reason::Waiting;
 
 use super::containers::Life;
 use super::store::Phase;
@@ -67,22 +68,24 @@ impl Cluster {
         ))
     }
 
-    /// Lists what the manager waits for.
+    /// Lists what the manager waits for, why the migration is paused before all.
     pub fn waits(&self) -> Vec<String> {
         let Some(leader) = &self.leader else {
             return vec!["no manager".to_owned()];
         };
         let migration = self.store.migration.as_ref();
-        let reason = migration.and_then(|migration| migration.reason.as_ref());
-        let reason = reason.map(|reason| format!("{}: {}", reason.code, reason.message));
-        let waits = leader
-            .waiting_on
+        let reason = migration.and_then(|migration| migration.reason.clone());
+        let mut waits: Vec<_> = reason.map(Waiting::from).into_iter().collect();
+        for waiting in &leader.waiting_on {
+            // The nodes that it holds wait for the same.
+            if !waits.contains(waiting) {
+                waits.push(waiting.clone());
+            }
+        }
+        let line = |waiting: &Waiting| format!("{}: {}", waiting.code, waiting.message);
+        waits
             .iter()
-            .map(|waiting| format!("{}: {}", waiting.code, waiting.message));
-        reason
-            .into_iter()
-            .chain(waits)
-            .map(|line| self.named(&line))
+            .map(|waiting| self.named(&line(waiting)))
             .collect()
     }
 
