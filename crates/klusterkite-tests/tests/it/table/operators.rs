@@ -16,23 +16,84 @@ const TO: Text = "
 const NODES_ONLY: Text = FROM;
 const POINTS: &str = "Db.one=a Db.two=a Site.main=a";
 
-impl Bench {
-    /// Sends both requests at the same moment; returns the index of the winner.
+/// Who comes first when two operators act.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Order {
+    /// Nobody knows.
+    Together,
+    /// The first is answered before the second asks.
+    First,
+    /// The second is answered before the first asks.
+    Second,
+}
+
+impl Order {
+    /// Returns the index of the one who is ahead.
+    fn ahead(self) -> Option<usize> {
+        match self {
+            Self::Together => None,
+            Self::First => Some(0),
+            Self::Second => Some(1),
+        }
+    }
+
+    /// Lets two do something in this order.
+    fn of_both<T: Send>(self, act: impl Fn(usize) -> T + Sync) -> [T; 2] {
+        match self {
+            Self::First => {
+                let first = act(0);
+                [first, act(1)]
+            }
+            Self::Second => {
+                let second = act(1);
+                [act(0), second]
+            }
+            Self::Together => {
+                let barrier = Barrier::new(2);
+                let act = |index| {
+                    barrier.wait();
+                    act(index)
+                };
+                std::thread::scope(|scope| {
+                    let threads = [0, 1].map(|index| scope.spawn(move || act(index)));
+                    threads.map(|thread| thread.join().unwrap())
+                })
+            }
+        }
+    }
+}
+
+/// Two operators at one cluster, who act in the same order again and again.
+struct Operators<'a> {
+    bench: &'a Bench,
+    order: Order,
+}
+
+impl Operators<'_> {
+    /// Sends both requests; returns the index of the winner, who is the one ahead if there is one.
     ///
     /// The other one has to get 409 with one of the codes.
     #[track_caller]
     fn race(&self, requests: [(&str, Value); 2], codes: &[&str]) -> usize {
-        let barrier = Barrier::new(2);
-        let send = |(path, body): &(&str, Value)| -> Answer {
-            let (path, body) = (path.to_owned(), body.clone());
-            barrier.wait();
-            self.call("POST", path, Some(body))
-        };
-        let answers = std::thread::scope(|scope| {
-            let threads = requests
-                .each_ref()
-                .map(|request| scope.spawn(|| send(request)));
-            threads.map(|thread| thread.join().unwrap())
+        let winner = self.decide(&requests, codes);
+        if let Some(ahead) = self.order.ahead() {
+            assert_eq!(winner, ahead, "{requests:?}");
+        }
+        winner
+    }
+
+    /// Sends the same request twice.
+    #[track_caller]
+    fn race_of_one(&self, path: &str, body: &Value, codes: &[&str]) {
+        self.race([(path, body.clone()), (path, body.clone())], codes);
+    }
+
+    /// Sends both requests; returns the index of the one that is accepted.
+    #[track_caller]
+    fn decide(&self, requests: &[(&str, Value); 2], codes: &[&str]) -> usize {
+        let answers = self.order.of_both(|index| {
+            let (path, body) = &requests[index];
+            self.bench.call("POST", path, Some(body.clone()))
         });
         let won = |answer: &Answer| answer.status / 100 == 2;
         let (winner, loser) = match answers.each_ref().map(won) {
@@ -48,15 +109,24 @@ impl Bench {
         assert_ne!(loser.body["detail"], "", "{loser:?}");
         winner
     }
-
-    #[track_caller]
-    fn race_of_one(&self, path: &str, body: &Value, codes: &[&str]) {
-        self.race([(path, body.clone()), (path, body.clone())], codes);
-    }
 }
 
 #[test]
 fn of_two_operators_at_once_exactly_one_wins_each_step_and_the_other_hears_why() {
+    each_step_has_one_winner(Order::Together);
+}
+
+#[test]
+fn of_two_operators_the_first_wins_each_step_when_ahead() {
+    each_step_has_one_winner(Order::First);
+}
+
+#[test]
+fn of_two_operators_the_second_wins_each_step_when_ahead() {
+    each_step_has_one_winner(Order::Second);
+}
+
+fn each_step_has_one_winner(order: Order) {
     let current = |call: &str| format!("/migrations/current/{call}");
     let (resources, nodes) = (current("resources"), current("nodes"));
     let (cancel, finish, pause, resume) = (
@@ -71,9 +141,13 @@ fn of_two_operators_at_once_exactly_one_wins_each_step_and_the_other_hears_why()
         json!({ "target": "source" }),
     );
     let bench = Bench::start(&[FROM, TO, NODES_ONLY], POINTS);
+    let operators = Operators {
+        bench: &bench,
+        order,
+    };
 
     bench.allowed_when("createMigration");
-    bench.race(
+    operators.race(
         [
             ("/migrations", json!({ "toConfigurationId": 2 })),
             (
@@ -104,7 +178,7 @@ fn of_two_operators_at_once_exactly_one_wins_each_step_and_the_other_hears_why()
         (cancel.as_str(), nobody.clone()),
     ];
     slow(&bench, "wait");
-    let is_cancelled = bench.race(raced, &["busy", "noMigration"]) == 1;
+    let is_cancelled = operators.race(raced, &["busy", "noMigration"]) == 1;
     slow(&bench, "");
     if is_cancelled {
         assert_eq!(bench.migration_when("rolledBack")["step"], Value::Null);
@@ -118,7 +192,7 @@ fn of_two_operators_at_once_exactly_one_wins_each_step_and_the_other_hears_why()
     let there = bench.request("Db.two", "destination");
     let back = bench.request("Db.one", "source");
     slow(&bench, "wait");
-    let led_back = bench.race([(&resources, there), (&resources, back)], &["busy"]) == 1;
+    let led_back = operators.race([(&resources, there), (&resources, back)], &["busy"]) == 1;
     slow(&bench, "");
     bench.idle();
     let moves = if led_back {
@@ -131,8 +205,8 @@ fn of_two_operators_at_once_exactly_one_wins_each_step_and_the_other_hears_why()
         bench.move_to("destination", "Db.one Db.two");
     }
 
-    bench.race_of_one(&pause, &nobody, &["migrationPaused"]);
-    bench.race_of_one(&resume, &nobody, &["migrationNotPaused"]);
+    operators.race_of_one(&pause, &nobody, &["migrationPaused"]);
+    operators.race_of_one(&resume, &nobody, &["migrationNotPaused"]);
 
     // The nodes go on, or a resource goes back under them: never both (I3).
     let raced = [
@@ -141,7 +215,7 @@ fn of_two_operators_at_once_exactly_one_wins_each_step_and_the_other_hears_why()
     ];
     let codes = ["busy", "resourceNotMigratable"];
     slow(&bench, "wait");
-    let led_back = bench.race(raced, &codes) == 1;
+    let led_back = operators.race(raced, &codes) == 1;
     slow(&bench, "");
     bench.idle();
     if led_back {
@@ -160,10 +234,10 @@ fn of_two_operators_at_once_exactly_one_wins_each_step_and_the_other_hears_why()
         ),
     ];
     slow(&bench, "wait");
-    let turned_back = bench.race(raced, &codes) == 0;
+    let turned_back = operators.race(raced, &codes) == 0;
     slow(&bench, "");
     if turned_back {
-        bench.race_of_one(&nodes, &to, &["nothingChanges"]);
+        operators.race_of_one(&nodes, &to, &["nothingChanges"]);
         bench.move_to("destination", "Site.main");
     }
     bench.idle();
@@ -175,70 +249,76 @@ fn of_two_operators_at_once_exactly_one_wins_each_step_and_the_other_hears_why()
         (resources.as_str(), bench.request("Site.main", "source")),
     ];
     slow(&bench, "wait");
-    let taken_back = bench.race(raced, &["busy", "noMigration"]) == 1;
+    let taken_back = operators.race(raced, &["busy", "noMigration"]) == 1;
     slow(&bench, "");
     if taken_back {
         bench.idle();
         bench.move_to("destination", "Site.main");
-        bench.race_of_one(&finish, &nobody, &["noMigration"]);
+        operators.race_of_one(&finish, &nobody, &["noMigration"]);
     }
     bench.migration_when("completed");
 }
 
 #[test]
 fn of_two_operators_at_once_one_ends_a_migration_of_nothing_but_nodes() {
+    for order in [Order::Together, Order::First, Order::Second] {
+        one_ends_a_migration_of_nothing_but_nodes(order);
+    }
+}
+
+fn one_ends_a_migration_of_nothing_but_nodes(order: Order) {
     let bench = Bench::start(&[FROM, NODES_ONLY], POINTS);
+    let operators = Operators {
+        bench: &bench,
+        order,
+    };
     let (cancel, finish) = ("/migrations/current/cancel", "/migrations/current/finish");
     let (nodes, nobody) = ("/migrations/current/nodes", json!({}));
     bench.migrate(2, &json!({}));
     // One gives up, one leads on.
     let to = json!({ "target": "destination" });
     let raced = [(cancel, nobody.clone()), (nodes, to)];
-    if bench.race(raced, &["noMigration", "wrongStep"]) == 0 {
+    if operators.race(raced, &["noMigration", "wrongStep"]) == 0 {
         bench.migrate(2, &json!({}));
         bench.nodes_to("destination");
     }
-    let winner = bench.race(
-        [(finish, nobody.clone()), (cancel, nobody)],
-        &["noMigration", "wrongStep"],
-    );
+    let raced = [(finish, nobody.clone()), (cancel, nobody)];
+    let winner = operators.decide(&raced, &["noMigration", "wrongStep"]);
     assert_eq!(winner, 0, "nobody gives up what has arrived");
     bench.migration_when("completed");
 }
 
 #[test]
 fn whoever_sends_an_automatic_migration_back_wins_over_whoever_resumes_it() {
+    for order in [Order::Together, Order::First, Order::Second] {
+        to_go_back_wins_over_to_resume(order);
+    }
+}
+
+fn to_go_back_wins_over_to_resume(order: Order) {
     let rollback = "/migrations/current/rollback";
     let bench = Bench::start(&[FROM, TO], POINTS);
+    let operators = Operators {
+        bench: &bench,
+        order,
+    };
     bench.fault("Site", "refuse");
     bench.migrate(2, &json!({ "mode": "automatic" }));
     bench.migration_when("paused");
     // Nobody is ahead of the rollback: after it nothing leads on, before it something did for a moment.
-    let barrier = Barrier::new(2);
-    let send = |call: &str| {
-        barrier.wait();
-        bench.call(
-            "POST",
-            &format!("/migrations/current/{call}"),
-            Some(json!({})),
-        )
-    };
-    let (back, on) = std::thread::scope(|scope| {
-        let threads = (
-            scope.spawn(|| send("rollback")),
-            scope.spawn(|| send("resume")),
-        );
-        (threads.0.join().unwrap(), threads.1.join().unwrap())
+    let [back, on] = order.of_both(|index| {
+        let path = [rollback, "/migrations/current/resume"][index];
+        bench.call("POST", path, Some(json!({})))
     });
     assert_eq!(back.status, 202, "{back:?}");
-    let heard = (on.status, on.body["code"].as_str());
-    assert!(
-        matches!(
-            heard,
-            (200, None) | (409, Some("migrationNotPaused" | "noMigration"))
-        ),
-        "{on:?}"
-    );
+    let resumed = match (on.status, on.body["code"].as_str()) {
+        (200, None) => true,
+        (409, Some("migrationNotPaused" | "noMigration")) => false,
+        _ => panic!("{on:?}"),
+    };
+    if let Some(ahead) = order.ahead() {
+        assert_eq!(resumed, ahead == 1, "{on:?}");
+    }
     bench.migration_when("rolledBack");
     assert_eq!(
         bench.moves(),
@@ -247,6 +327,6 @@ fn whoever_sends_an_automatic_migration_back_wins_over_whoever_resumes_it() {
 
     bench.migrate(2, &json!({ "mode": "automatic", "retryFaulted": true }));
     bench.migration_when("paused");
-    bench.race_of_one(rollback, &json!({}), &["nothingChanges", "noMigration"]);
+    operators.race_of_one(rollback, &json!({}), &["nothingChanges", "noMigration"]);
     bench.migration_when("rolledBack");
 }
