@@ -18,8 +18,8 @@ mod steps;
 pub use automatic::{Next, next};
 pub use course::{may_roll_back, operations};
 pub use drive::{
-    Course, Drive, EXECUTOR_DEATHS_MAX, Ended, Turn, drive, ended, executor_deaths, holds_nodes,
-    turn,
+    Course, Drive, EXECUTOR_DEATHS_MAX, Ended, Turn, drive, ended, executor_deaths,
+    failed_move_holds, holds_nodes, is_left, turn,
 };
 pub use operations::{MigrationContext, operations_without_state};
 pub use preview::{MigrationPlan, MoveKind, PlannedMove, blocked, plan};

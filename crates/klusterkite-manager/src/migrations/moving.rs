@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use klusterkite_core::plan::migration::{EXECUTOR_DEATHS_MAX, blocked, executor_deaths};
+use klusterkite_core::plan::migration::{blocked, executor_deaths, failed_move_holds, is_left};
 use klusterkite_core::plan::resources::{ResourceMove, TemplateReading};
 use klusterkite_core::reason::{ReasonCode, Refusal};
 use klusterkite_core::release::Release;
@@ -13,7 +13,7 @@ use klusterkite_store::rows::{MigrationLogRow, MigrationRow};
 use klusterkite_wire::migrator::{ExecutorMigrateParams, MigrateParams};
 use klusterkite_wire::{ConfigurationId, chain};
 
-use super::{Ends, log};
+use super::{Ends, course, log};
 use crate::cluster::Cluster;
 use crate::executors::{CallError, Executors};
 use crate::fault::Fault;
@@ -98,14 +98,17 @@ impl Cluster {
                     .remember(|state| {
                         state.volatile.moves.clear();
                         state.volatile.create_after = now + READ_RETRY;
+                        let migration = state.migration.as_ref();
+                        if migration.is_some_and(|row| is_left(course(row), planned.target)) {
+                            return 0;
+                        }
                         let died = matches!(error, CallError::Broken(_));
                         let deaths = &mut state.volatile.executor_deaths;
                         *deaths = executor_deaths(*deaths, died);
                         *deaths
                     })
                     .await;
-                let holds = deaths >= EXECUTOR_DEATHS_MAX;
-                self.transact(|draft| move_failed(draft, planned, &error, holds))
+                self.transact(|draft| move_failed(draft, planned, &error, deaths))
                     .await?;
             }
         }
@@ -250,7 +253,7 @@ fn move_failed(
     draft: &mut Draft<'_>,
     planned: &ResourceMove,
     error: &CallError,
-    holds: bool,
+    deaths: u32,
 ) -> Result<(), Fault> {
     let key = &planned.key;
     let message = format!(
@@ -264,13 +267,9 @@ fn move_failed(
         message.clone(),
     );
     move_log(draft, planned, "resourceFailed", message.clone());
-    let migration = draft
-        .state
-        .migration
-        .clone()
-        // What an operator holds stays held by the operator.
-        .filter(|migration| migration.automatic && migration.state == "ready");
-    if let Some(migration) = migration.filter(|_| holds) {
+    let migration = draft.state.migration.clone();
+    let holds = |row: &MigrationRow| failed_move_holds(course(row), planned.target, deaths);
+    if let Some(migration) = migration.filter(holds) {
         let reason = Refusal::new(ReasonCode::ResourceNotMigratable, message)
             .with("resource", &key.resource)
             .with("migrator", &key.migrator);

@@ -2,8 +2,8 @@
 
 use klusterkite_core::configuration::{ConfigurationContext, ConfigurationState, Trigger, allowed};
 use klusterkite_core::plan::migration::{
-    Drive, EXECUTOR_DEATHS_MAX, Ended, MigrationContext, MigrationState, Turn, blocked, drive,
-    ended, executor_deaths, turn,
+    Drive, Ended, MigrationContext, MigrationState, Turn, blocked, drive, ended, executor_deaths,
+    failed_move_holds, is_left, turn,
 };
 use klusterkite_core::plan::resources::{IdleState, ResourceMove, Side};
 use klusterkite_core::plan::rollout::{StopReason, obsolete};
@@ -264,17 +264,20 @@ impl Cluster {
                 };
                 leader.moves.clear();
                 leader.create_after = after;
-                leader.executor_deaths =
-                    executor_deaths(leader.executor_deaths, moved == Moved::Broken);
-                let holds = leader.executor_deaths >= EXECUTOR_DEATHS_MAX;
+                let migration = self.store.migration.as_ref();
+                let course = migration.map(MigrationRow::course);
+                let is_left = course.is_some_and(|course| is_left(course, planned.target));
+                if !is_left {
+                    leader.executor_deaths =
+                        executor_deaths(leader.executor_deaths, moved == Moved::Broken);
+                }
+                let deaths = leader.executor_deaths;
                 let message = format!(
                     "resource `{key}` did not move to `{}`: {why}",
                     planned.point
                 );
                 if let Some(migration) = &mut self.store.migration
-                    && holds
-                    && migration.automatic
-                    && migration.phase == Phase::Ready
+                    && failed_move_holds(migration.course(), planned.target, deaths)
                 {
                     let refusal = Refusal::new(ReasonCode::ResourceNotMigratable, message);
                     migration.phase = Phase::Paused;

@@ -118,6 +118,19 @@ pub fn turn(course: Course<'_>) -> Turn {
     }
 }
 
+/// Tells whether a move leads to the end that an automatic migration has left: it began before the migration was sent
+/// back, and how it ends says nothing about the way to the other end.
+pub fn is_left(course: Course<'_>, target: Side) -> bool {
+    course.automatic && course.goal != target
+}
+
+/// Tells whether a failed move holds the migration, after so many deaths of executors in a row. What an operator holds
+/// stays held by the operator.
+pub fn failed_move_holds(course: Course<'_>, target: Side, deaths: u32) -> bool {
+    let is_driven = course.automatic && !course.paused && !course.preparing;
+    is_driven && !is_left(course, target) && deaths >= EXECUTOR_DEATHS_MAX
+}
+
 /// Counts deaths of executors in a row; an executor that says why it failed is not asked again.
 pub fn executor_deaths(before: u32, died: bool) -> u32 {
     if died {
