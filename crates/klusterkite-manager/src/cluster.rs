@@ -9,13 +9,14 @@ use anyhow::Context;
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::rows::EventRow;
 use klusterkite_store::{Error, Store};
-use klusterkite_wire::LeaderEpoch;
 use klusterkite_wire::link::Members;
+use klusterkite_wire::{LeaderEpoch, Secret};
 use tokio::sync::{
     Mutex, Notify, OwnedMutexGuard, OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, broadcast,
     watch,
 };
 
+use crate::auth::{Bearer, SharedAccounts};
 use crate::clock::{Clock, wall_clock};
 use crate::config::Config;
 use crate::fault::Fault;
@@ -46,6 +47,7 @@ struct Inner {
     store: Store,
     epoch: LeaderEpoch,
     state: Arc<RwLock<State>>,
+    accounts: SharedAccounts,
     /// Taken before the state is locked for a decision.
     turn: Arc<Mutex<Turn>>,
     nudge: Notify,
@@ -73,6 +75,7 @@ impl Cluster {
             clock,
             store,
             epoch,
+            accounts: state.accounts.clone(),
             state: Arc::new(RwLock::new(state)),
             turn: Arc::default(),
             nudge: Notify::new(),
@@ -125,6 +128,16 @@ impl Cluster {
     /// Reads the state. The guard must not be held while waiting for anything but the state.
     pub async fn read(&self) -> RwLockReadGuard<'_, State> {
         self.0.state.read().await
+    }
+
+    /// Returns who is known; needs no look at the state, which may wait for a commit.
+    pub(crate) fn accounts(&self) -> &SharedAccounts {
+        &self.0.accounts
+    }
+
+    /// Returns the bearer of a token, if it is good now.
+    pub fn bearer(&self, token: &Secret) -> Option<Bearer> {
+        self.0.accounts.read().bearer(self.now(), token)
     }
 
     /// Decides on the state, commits the changes of the decision, applies them, and tells whoever listens.

@@ -79,7 +79,7 @@ impl EventReader {
 
     async fn next(&mut self) -> Option<EventRow> {
         loop {
-            if !still_holds(&self.cluster, &self.bearer, Privilege::EventQuery).await {
+            if !still_holds(&self.cluster, &self.bearer, Privilege::EventQuery) {
                 return None;
             }
             if let Some(event) = self.waiting.pop_front() {

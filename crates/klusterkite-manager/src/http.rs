@@ -26,6 +26,7 @@ mod waiting;
 
 pub use serve::{serve, serve_waiting};
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,16 +58,26 @@ const STREAMS_MAX: usize = 256;
 /// When a client without a place for a stream comes back.
 const STREAM_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// What the handlers share.
+/// What the handlers share: one handle, because every layer that a request passes copies it.
 #[derive(Clone)]
-struct Api {
+struct Api(Arc<Shared>);
+
+struct Shared {
     cluster: Cluster,
-    grants: Arc<Grants>,
+    grants: Grants,
     requests: Arc<Semaphore>,
     operators: Arc<Semaphore>,
     waits: Arc<Semaphore>,
     streams: Arc<Semaphore>,
-    shown: Arc<Shown>,
+    shown: Shown,
+}
+
+impl Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl Api {
@@ -89,15 +100,15 @@ impl FromRef<Api> for Cluster {
 ///
 /// The addresses of callers come from `ConnectInfo`, as [`serve`] gives it.
 pub fn router(cluster: Cluster) -> Router {
-    let api = Api {
+    let api = Api(Arc::new(Shared {
         cluster,
-        grants: Arc::default(),
+        grants: Grants::default(),
         requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
         operators: Arc::new(Semaphore::new(OPERATORS_MAX)),
         waits: Arc::new(Semaphore::new(WAITS_MAX)),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-        shown: Arc::default(),
-    };
+        shown: Shown::default(),
+    }));
     let mut router = Router::new();
     for operation in OPERATIONS {
         let guard_of_operation = Guard {

@@ -250,7 +250,7 @@ impl LineReader {
             if let Some((id, row)) = self.waiting.pop_front() {
                 return Some(Some(shown(id, row)));
             }
-            if !still_holds(&self.cluster, &self.bearer, Privilege::MigrationQuery).await {
+            if !still_holds(&self.cluster, &self.bearer, Privilege::MigrationQuery) {
                 return None;
             }
             // In this order: what is said before the migration ends is read after it was seen to have ended.

@@ -179,7 +179,7 @@ impl NodeLineReader {
         if let Some(line) = self.waiting.pop_front() {
             return Ok(Some(Some(line)));
         }
-        if self.is_over || (self.wanted.follows && !self.may_read().await) {
+        if self.is_over || (self.wanted.follows && !self.may_read()) {
             return Ok(None);
         }
         let seconds = if self.wanted.follows { WAIT_SECONDS } else { 0 };
@@ -200,8 +200,8 @@ impl NodeLineReader {
         }
     }
 
-    async fn may_read(&self) -> bool {
-        still_holds(&self.cluster, &self.bearer, Privilege::GetNodeLogs).await
+    fn may_read(&self) -> bool {
+        still_holds(&self.cluster, &self.bearer, Privilege::GetNodeLogs)
     }
 
     /// Asks the node for more; returns how many lines came.

@@ -261,7 +261,7 @@ impl Pace {
     fn rest_times(self) -> u32 {
         match self {
             // Ten thousand nodes that come at once are one change to plan with, not as many.
-            Self::Calm => 4,
+            Self::Calm => 9,
             // Each node that is ready lets the next one stop: half of the time is theirs.
             Self::Quick => 1,
         }

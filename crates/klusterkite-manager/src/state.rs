@@ -2,7 +2,8 @@
 
 mod roster;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use klusterkite_core::plan::assignment::{Occupancy, Occupant};
@@ -11,8 +12,7 @@ use klusterkite_core::reason::Waiting;
 use klusterkite_core::release::Release;
 use klusterkite_core::time::Timestamp;
 use klusterkite_store::rows::{
-    ClientRow, ConfigurationRow, EventRow, GateRow, MigrationRow, NodeRow, RequestRow, RoleRow,
-    TokenRow, UserRow,
+    ConfigurationRow, EventRow, GateRow, MigrationRow, NodeRow, RequestRow,
 };
 use klusterkite_store::{Change, Snapshot};
 use klusterkite_wire::link::ManagerMessage;
@@ -21,6 +21,7 @@ use klusterkite_wire::{
 };
 use tokio::sync::mpsc;
 
+use crate::auth::SharedAccounts;
 use crate::lease::Lease;
 use crate::orders::Orders;
 use crate::statistics::Statistics;
@@ -41,8 +42,6 @@ pub struct State {
     pub roster: Roster,
     /// Their slots.
     pub occupancy: Occupancy,
-    /// Node ids by the hashes of their tokens.
-    pub node_tokens: HashMap<String, NodeId>,
     /// Open orders, and finished ones about the incarnation that still runs.
     pub orders: Orders,
     /// What operators asked of nodes.
@@ -51,14 +50,8 @@ pub struct State {
     pub gates: BTreeMap<TemplateCode, GateRow>,
     /// The active migration.
     pub migration: Option<MigrationRow>,
-    /// Users.
-    pub users: BTreeMap<String, UserRow>,
-    /// Roles.
-    pub roles: BTreeMap<String, RoleRow>,
-    /// Launcher clients.
-    pub clients: BTreeMap<String, ClientRow>,
-    /// Tokens by hash.
-    pub tokens: BTreeMap<String, TokenRow>,
+    /// Who is known, and whose each token is.
+    pub accounts: SharedAccounts,
     /// Counters of ids.
     pub last_ids: LastIds,
     /// What only the leader knows; gone with it.
@@ -196,10 +189,14 @@ impl State {
         }
         state.requests = keyed(snapshot.requests, |row| row.node_id.clone());
         state.gates = keyed(snapshot.gates, |row| row.template.clone());
-        state.users = keyed(snapshot.users, |row| row.login.clone());
-        state.roles = keyed(snapshot.roles, |row| row.name.clone());
-        state.clients = keyed(snapshot.clients, |row| row.id.clone());
-        state.tokens = keyed(snapshot.tokens, |row| row.hash.clone());
+        {
+            let mut accounts = state.accounts.write();
+            accounts.users = keyed(snapshot.users, |row| row.login.clone());
+            accounts.roles = keyed(snapshot.roles, |row| row.name.clone());
+            let clients = snapshot.clients.into_iter().map(Arc::new);
+            accounts.clients = keyed(clients, |row| row.id.clone());
+            accounts.tokens = keyed(snapshot.tokens, |row| row.hash.clone());
+        }
         Ok(state)
     }
 
@@ -216,6 +213,15 @@ impl State {
             .values()
             .filter(|row| row.state == Active);
         active.next().map(|row| row.id)
+    }
+
+    /// Takes the place of what was read from the store before; what only the leader knows stays.
+    pub(crate) fn read_again(&mut self, mut stored: Self) {
+        stored.volatile = std::mem::take(&mut self.volatile);
+        // Others hold the accounts too.
+        *self.accounts.write() = std::mem::take(&mut *stored.accounts.write());
+        stored.accounts = self.accounts.clone();
+        *self = stored;
     }
 
     /// Returns the newest time in the store.
@@ -287,9 +293,10 @@ impl State {
             Change::NodeDelete(id) => {
                 let node = self.nodes.remove(&id);
                 self.roster.change(node.as_ref(), None);
-                if let Some(hash) = node.and_then(|node| node.token_hash) {
-                    self.node_tokens.remove(&hash);
-                }
+                let token = node.and_then(|node| node.token_hash);
+                let mut accounts = self.accounts.write();
+                accounts.node_token_put(&id, token.as_deref(), None);
+                drop(accounts);
                 self.requests.remove(&id);
                 self.orders.forget(&id);
                 self.occupancy.forget(&id);
@@ -299,12 +306,16 @@ impl State {
             Change::EventsForget(_) => {}
             Change::EventAppend(row) => self.last_ids.event = self.last_ids.event.max(row.id),
             Change::TokenPut(row) => {
-                self.tokens.insert(row.hash.clone(), row);
+                let mut accounts = self.accounts.write();
+                accounts.tokens.insert(row.hash.clone(), row);
             }
             Change::TokenDelete(hash) => {
-                self.tokens.remove(&hash);
+                self.accounts.write().tokens.remove(&hash);
             }
-            Change::TokensExpire(before) => self.tokens.retain(|_, row| row.expires >= before),
+            Change::TokensExpire(before) => {
+                let mut accounts = self.accounts.write();
+                accounts.tokens.retain(|_, row| row.expires >= before);
+            }
         }
         Ok(())
     }
@@ -326,12 +337,10 @@ impl State {
         let token = row.token_hash.clone();
         self.roster.change(self.nodes.get(&id), Some(&row));
         let before = self.nodes.insert(id.clone(), row);
-        if let Some(hash) = before.and_then(|node| node.token_hash) {
-            self.node_tokens.remove(&hash);
-        }
-        if let Some(hash) = token {
-            self.node_tokens.insert(hash, id.clone());
-        }
+        let before = before.and_then(|node| node.token_hash);
+        let mut accounts = self.accounts.write();
+        accounts.node_token_put(&id, before.as_deref(), token.as_deref());
+        drop(accounts);
         self.occupancy_update(&id);
     }
 
@@ -626,6 +635,6 @@ fn is_planned_with(change: &Change) -> bool {
     )
 }
 
-fn keyed<K: Ord, V>(rows: Vec<V>, key: impl Fn(&V) -> K) -> BTreeMap<K, V> {
+fn keyed<K: Ord, V>(rows: impl IntoIterator<Item = V>, key: impl Fn(&V) -> K) -> BTreeMap<K, V> {
     rows.into_iter().map(|row| (key(&row), row)).collect()
 }

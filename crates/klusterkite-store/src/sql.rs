@@ -1,8 +1,6 @@
-//! Statements. Portable: `$n` binds, `ON CONFLICT`, no engine's own functions.
+//! Statements. Portable: `$n` binds, `ON CONFLICT`, no engine's own functions; only statements of many rows bind with `?`.
 //!
 //! Puts name their columns, so that columns which a newer release added keep their values.
-
-use std::fmt::Write as _;
 
 /// Puts rows, as many as there are at once: what ten thousand nodes say in a moment is a few statements.
 pub(crate) struct Put {
@@ -15,19 +13,11 @@ pub(crate) struct Put {
 
 impl Put {
     /// Returns the statement for so many rows, which binds the values of one after another.
+    ///
+    /// They have no numbers: SQLite keeps numbered ones in a list that it walks for each value.
     pub(crate) fn rows(&self, rows: usize) -> String {
-        let mut text = self.into.to_owned();
-        let written = "a String takes every text";
-        for row in 0..rows {
-            text.push_str(if row == 0 { " (" } else { ", (" });
-            for column in 1..=self.columns {
-                let comma = if column == 1 { "" } else { ", " };
-                write!(text, "{comma}${}", row * self.columns + column).expect(written);
-            }
-            text.push(')');
-        }
-        text.push_str(self.then);
-        text
+        let row = format!("({})", vec!["?"; self.columns].join(", "));
+        format!("{} {}{}", self.into, vec![row; rows].join(", "), self.then)
     }
 }
 
@@ -37,12 +27,7 @@ pub(crate) const EPOCH_GET: &str = "SELECT epoch FROM leader_epoch WHERE k = 1";
 
 /// Deletes the closed orders of so many nodes and kinds that are older than a number.
 pub(crate) fn orders_forget(count: usize) -> String {
-    let older = |at: usize| {
-        let [node, kind, id] = [1, 2, 3].map(|value| at * 3 + value);
-        format!("(node_id = ${node} AND kind = ${kind} AND id < ${id})")
-    };
-    let older: Vec<String> = (0..count).map(older).collect();
-    let older = older.join(" OR ");
+    let older = vec!["(node_id = ? AND kind = ? AND id < ?)"; count].join(" OR ");
     format!("DELETE FROM orders WHERE is_open = FALSE AND ({older})")
 }
 

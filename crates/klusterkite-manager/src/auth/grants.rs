@@ -10,12 +10,13 @@ use klusterkite_store::Change;
 use klusterkite_store::rows::{TokenKind, TokenRow, UserRow};
 use klusterkite_wire::Secret;
 
+use super::accounts::{Accounts, SharedAccounts};
 use super::passwords::Passwords;
 use super::throttle::{Key, Throttle};
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::secrets::{hash, random_secret, same};
-use crate::state::{Draft, State};
+use crate::state::Draft;
 
 /// Prefix of users' access tokens.
 const USER_PREFIX: &str = "kku_";
@@ -73,10 +74,10 @@ impl Grants {
         let keys = Key::of(login, address);
         self.throttle.take(cluster.now(), &keys)?;
         let (user, known_hash) = {
-            let state = cluster.read().await;
-            let user = state.users.get(login);
+            let accounts = cluster.accounts().read();
+            let user = accounts.users.get(login);
             // Somebody's hash has the cost that a hash of this user would have.
-            let known_hash = user.or_else(|| state.users.values().next());
+            let known_hash = user.or_else(|| accounts.users.values().next());
             (
                 user.cloned(),
                 known_hash.map(|user| user.password_hash.clone()),
@@ -89,7 +90,14 @@ impl Grants {
         let given = cluster.transact(|draft| {
             let same_user =
                 |now: &UserRow| !now.is_blocked && now.password_hash == user.password_hash;
-            if !draft.state.users.get(login).is_some_and(same_user) {
+            let state = draft.state;
+            if !state
+                .accounts
+                .read()
+                .users
+                .get(login)
+                .is_some_and(same_user)
+            {
                 return Ok(Grant::Denied);
             }
             make_room(draft, login);
@@ -133,7 +141,7 @@ impl Grants {
         let keys = Key::of_secret(id, address);
         // Checking the secret costs nothing: whoever has it is not held up by a thousand others at his address,
         // which start at the same moment or guess.
-        let is_right = is_secret_of(&*cluster.read().await, id, secret);
+        let is_right = is_secret_of(cluster.accounts(), id, secret);
         if !is_right {
             self.throttle.take(cluster.now(), &keys)?;
             return Ok(denied(id, address));
@@ -150,7 +158,9 @@ impl Grants {
         let hashed = hash(token);
         cluster
             .transact(|draft| {
-                if let Some(row) = draft.state.tokens.get(&hashed) {
+                let state = draft.state;
+                let known = state.accounts.read().tokens.get(&hashed).cloned();
+                if let Some(row) = known {
                     let actor = match row.kind {
                         TokenKind::ClientAccess => format!("client:{}", row.subject),
                         TokenKind::UserAccess | TokenKind::UserRefresh => {
@@ -240,16 +250,19 @@ fn refresh(draft: &mut Draft<'_>, token: &Secret) -> Grant {
         return Grant::Denied;
     };
     let family_hash = hash(&family);
-    let known = draft.state.tokens.get(&hash(token));
-    let valid = known.filter(|row| row.kind == TokenKind::UserRefresh && row.expires > draft.now.0);
-    let user = valid.and_then(|row| draft.state.users.get(&row.subject));
-    let login = user
-        .filter(|user| !user.is_blocked)
-        .map(|user| user.login.clone());
-    let reused = known
-        .is_none()
-        .then(|| user_of_family(draft, &family_hash))
-        .flatten();
+    let (login, reused) = {
+        let accounts = draft.state.accounts.read();
+        let known = accounts.tokens.get(&hash(token));
+        let valid =
+            known.filter(|row| row.kind == TokenKind::UserRefresh && row.expires > draft.now.0);
+        let user = valid.and_then(|row| accounts.users.get(&row.subject));
+        let user = user.filter(|user| !user.is_blocked);
+        let reused = match known {
+            Some(_) => None,
+            None => user_of_family(&accounts, &family_hash),
+        };
+        (user.map(|user| user.login.clone()), reused)
+    };
     end_family(draft, &family_hash);
     if let Some(login) = reused {
         let actor = format!("user:{login}");
@@ -263,26 +276,25 @@ fn refresh(draft: &mut Draft<'_>, token: &Secret) -> Grant {
 }
 
 /// Returns whose tokens a family holds, if it holds any.
-fn user_of_family(draft: &Draft<'_>, family: &str) -> Option<String> {
-    let mut tokens = draft.state.tokens.values();
+fn user_of_family(accounts: &Accounts, family: &str) -> Option<String> {
+    let mut tokens = accounts.tokens.values();
     tokens
         .find(|row| row.family == family)
         .map(|row| row.subject.clone())
 }
 
 fn client_token(draft: &mut Draft<'_>, id: &str, secret: &Secret) -> Grant {
-    if !is_secret_of(draft.state, id, secret) {
+    if !is_secret_of(&draft.state.accounts, id, secret) {
         return Grant::Denied;
     }
-    if draft.state.tokens.len() >= TOKENS_MAX {
-        let of_client = draft.state.tokens.values().filter(|row| row.subject == id);
-        let oldest = of_client
-            .min_by_key(|row| row.expires)
-            .map(|row| row.hash.clone());
-        if let Some(oldest) = oldest {
-            draft.put(Change::TokenDelete(oldest));
+    let accounts = draft.state.accounts.read();
+    if accounts.tokens.len() >= TOKENS_MAX {
+        let of_client = accounts.tokens.values().filter(|row| row.subject == id);
+        if let Some(oldest) = of_client.min_by_key(|row| row.expires) {
+            draft.put(Change::TokenDelete(oldest.hash.clone()));
         }
     }
+    drop(accounts);
     let access = prefixed(CLIENT_PREFIX, &random_secret());
     let family = hash(&access);
     token_put(
@@ -296,8 +308,9 @@ fn client_token(draft: &mut Draft<'_>, id: &str, secret: &Secret) -> Grant {
     Grant::Given(answer(access, CLIENT_LIFE, None))
 }
 
-fn is_secret_of(state: &State, id: &str, secret: &Secret) -> bool {
-    let client = state.clients.get(id);
+fn is_secret_of(accounts: &SharedAccounts, id: &str, secret: &Secret) -> bool {
+    let accounts = accounts.read();
+    let client = accounts.clients.get(id);
     client.is_some_and(|client| same(&client.secret_hash, &hash(secret)))
 }
 
@@ -321,27 +334,25 @@ fn token_put(
 /// Ends the user's login that would end first when he has [`LOGINS_MAX`] of them.
 fn make_room(draft: &mut Draft<'_>, login: &str) {
     let refresh = |row: &&TokenRow| row.kind == TokenKind::UserRefresh && row.subject == login;
-    let logins = || draft.state.tokens.values().filter(refresh);
-    if logins().count() < LOGINS_MAX {
-        return;
-    }
-    let first = logins()
-        .min_by_key(|row| row.expires)
-        .map(|row| row.family.clone());
+    let first = {
+        let accounts = draft.state.accounts.read();
+        let logins = || accounts.tokens.values().filter(refresh);
+        if logins().count() < LOGINS_MAX {
+            return;
+        }
+        let first = logins().min_by_key(|row| row.expires);
+        first.map(|row| row.family.clone())
+    };
     if let Some(family) = first {
         end_family(draft, &family);
     }
 }
 
 fn end_family(draft: &mut Draft<'_>, family: &str) {
-    let of_family = draft
-        .state
-        .tokens
-        .values()
-        .filter(|row| row.family == family);
-    let hashes: Vec<_> = of_family.map(|row| row.hash.clone()).collect();
-    for hash in hashes {
-        draft.put(Change::TokenDelete(hash));
+    let accounts = draft.state.accounts.read();
+    let of_family = accounts.tokens.values();
+    for row in of_family.filter(|row| row.family == family) {
+        draft.put(Change::TokenDelete(row.hash.clone()));
     }
 }
 

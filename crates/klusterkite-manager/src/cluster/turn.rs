@@ -136,11 +136,7 @@ impl Cluster {
         let mut said = false;
         loop {
             let failed = match self.0.store.snapshot().await.map(State::from_snapshot) {
-                Ok(Ok(mut stored)) => {
-                    stored.volatile = std::mem::take(&mut state.volatile);
-                    *state = stored;
-                    return;
-                }
+                Ok(Ok(stored)) => return state.read_again(stored),
                 Ok(Err(error)) => chain(&error),
                 Err(error) => chain(&error),
             };

@@ -18,8 +18,8 @@ pub(super) async fn privilege_list() -> Json<Page<Privilege>> {
 }
 
 pub(super) async fn user_list(State(cluster): State<Cluster>) -> Json<Page<User>> {
-    let state = cluster.read().await;
-    let users = state.users.values().map(|row| User {
+    let accounts = cluster.accounts().read();
+    let users = accounts.users.values().map(|row| User {
         login: row.login.clone(),
         is_blocked: row.is_blocked,
         roles: row.roles.clone(),
@@ -28,9 +28,9 @@ pub(super) async fn user_list(State(cluster): State<Cluster>) -> Json<Page<User>
 }
 
 pub(super) async fn role_list(State(cluster): State<Cluster>) -> Json<Page<Role>> {
-    let state = cluster.read().await;
+    let accounts = cluster.accounts().read();
     let privileges = |names: &[String]| names.iter().filter_map(|name| name.parse().ok()).collect();
-    let roles = state.roles.values().map(|row| Role {
+    let roles = accounts.roles.values().map(|row| Role {
         name: row.name.clone(),
         allowed: privileges(&row.allowed),
         denied: privileges(&row.denied),
@@ -39,8 +39,8 @@ pub(super) async fn role_list(State(cluster): State<Cluster>) -> Json<Page<Role>
 }
 
 pub(super) async fn client_list(State(cluster): State<Cluster>) -> Json<Page<Client>> {
-    let state = cluster.read().await;
-    let clients = state.clients.values().map(|row| Client {
+    let accounts = cluster.accounts().read();
+    let clients = accounts.clients.values().map(|row| Client {
         id: row.id.clone(),
         container_types: row.container_types.clone(),
     });

@@ -19,17 +19,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use crate::auth::{self, Bearer, Subject};
+use crate::auth::{Bearer, Subject};
 use crate::fault::Fault;
 use crate::http::Api;
 use crate::http::answer::{Caller, Refused};
 use crate::http::input::drop_body;
+use crate::http::serve::Turn;
 
-/// How long a request may wait for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request may wait for a place.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When those that got no turn come back.
-const TURN_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// When those that got no place come back.
+const PLACE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// How long an answer may take: the slowest asks a database.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,7 +56,7 @@ pub(super) async fn guard(
 ) -> Response {
     let mut caller = None;
     let mut response = match guard.admit(&mut request, &mut caller).await {
-        Ok(turn) => guard.run(request, next, turn).await,
+        Ok(place) => guard.run(request, next, place).await,
         Err(fault) => {
             drop_body(request).await;
             fault.into_response()
@@ -80,7 +81,7 @@ impl Guard {
             _ => &self.api.requests,
         };
         if self.operation.access != Access::Open {
-            let bearer = self.authenticate(request.headers()).await?;
+            let bearer = self.authenticate(request.headers())?;
             *caller = Some(Caller(bearer.actor()));
             self.authorise(&bearer, request).await?;
             let is_operator = matches!(bearer.subject, Subject::User(_));
@@ -91,15 +92,19 @@ impl Guard {
         }
         self.check_query(request.uri())?;
         request.extensions_mut().insert(self.operation);
-        turn(places).await
+        let place = place(places).await?;
+        if let Some(turn) = request.extensions_mut().remove::<Turn>() {
+            turn.end();
+        }
+        Ok(place)
     }
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Bearer, Fault> {
+    fn authenticate(&self, headers: &HeaderMap) -> Result<Bearer, Fault> {
         let token = token(headers).ok_or(Fault::Unauthorized(
             "this needs a token: send `Authorization: Bearer …` with one from `POST /oauth/token`",
         ))?;
-        let state = self.api.cluster.read().await;
-        auth::bearer(&state, self.api.cluster.now(), &token).ok_or(Fault::Unauthorized(
+        let bearer = self.api.cluster.bearer(&token);
+        bearer.ok_or(Fault::Unauthorized(
             "the token is unknown or has expired; get a new one",
         ))
     }
@@ -139,10 +144,10 @@ impl Guard {
         Ok(())
     }
 
-    async fn run(&self, request: Request, next: Next, turn: OwnedSemaphorePermit) -> Response {
+    async fn run(&self, request: Request, next: Next, place: OwnedSemaphorePermit) -> Response {
         let handler = async move {
             let response = next.run(request).await;
-            drop(turn);
+            drop(place);
             response
         };
         let mut response = carried_out(self.time_limit(), handler).await;
@@ -163,11 +168,11 @@ impl Guard {
 }
 
 /// Waits for a place.
-async fn turn(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
-    match timeout(TURN_TIMEOUT, Arc::clone(places).acquire_owned()).await {
-        Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
+async fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Fault> {
+    match timeout(PLACE_TIMEOUT, Arc::clone(places).acquire_owned()).await {
+        Ok(place) => Ok(place.expect("the semaphore is never closed")),
         Err(_) => Err(Fault::TooMany {
-            retry_after: TURN_RETRY_AFTER,
+            retry_after: PLACE_RETRY_AFTER,
         }),
     }
 }

@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use klusterkite_api::operations::{Operation, OperationId};
 use klusterkite_api::page::{PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -70,29 +70,51 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for LauncherBody<T> {
     type Rejection = Refused;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
-        let given = read_json(request).await?;
-        serde_path_to_error::deserialize(given)
-            .map(Self)
-            .map_err(bad_value)
+        let bytes = read(request).await?;
+        // A list would be read as the fields of an object.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(not_an_object(&bytes));
+        }
+        let mut given = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut given).map_err(|error| {
+            if error.inner().is_data() {
+                bad_value(error)
+            } else {
+                not_json(error.inner())
+            }
+        })?;
+        given.end().map_err(|error| not_json(&error))?;
+        Ok(Self(value))
     }
 }
 
 /// Reads a body that is one JSON object, as all bodies of this API are.
 async fn read_json(request: Request) -> Result<Value, Refused> {
     let bytes = read(request).await?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| Fault::Invalid {
-        field: None,
-        message: format!("the body is not JSON: {error}"),
-    })?;
-    if value.is_object() {
-        return Ok(value);
+    match serde_json::from_slice(&bytes) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        _ => Err(not_an_object(&bytes)),
     }
-    let message = "the body has to be a JSON object".to_owned();
-    Err(Fault::Invalid {
+}
+
+/// Says what a body is that is no JSON object.
+fn not_an_object(bytes: &[u8]) -> Refused {
+    match serde_json::from_slice::<IgnoredAny>(bytes) {
+        Err(error) => not_json(&error),
+        Ok(_) => bad_body("the body has to be a JSON object".to_owned()),
+    }
+}
+
+fn not_json(error: &serde_json::Error) -> Refused {
+    bad_body(format!("the body is not JSON: {error}"))
+}
+
+fn bad_body(message: String) -> Refused {
+    Fault::Invalid {
         field: None,
         message,
     }
-    .into())
+    .into()
 }
 
 /// Reads a body within the limits of its operation.

@@ -23,8 +23,8 @@ use crate::http::{router, waiting};
 /// Connections that are open at a time, links of nodes not counted; others wait in the system's queue.
 const CONNECTIONS_MAX: usize = 8192;
 
-/// New connections that get on at a time: until its first answer each needs room for a handshake and a head. Of ten
-/// thousand that come at once some are answered soon, instead of all of them late.
+/// New connections that get on at a time: until it has a place among the requests each needs room for a handshake and a
+/// head. Of ten thousand that come at once some are answered soon, instead of all of them late.
 const STARTING_MAX: usize = 256;
 
 /// How long a new connection may keep others waiting: it may be silent.
@@ -99,9 +99,9 @@ async fn accept(
     }
 }
 
-/// The turn of a new connection.
+/// The turn of a new connection: it ends when its first request has got its place, or is answered.
 #[derive(Clone)]
-struct Turn(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+pub(super) struct Turn(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl Turn {
     fn new(permit: OwnedSemaphorePermit) -> Self {
@@ -109,12 +109,12 @@ impl Turn {
     }
 
     /// Lets another one in.
-    fn end(&self) {
+    pub(super) fn end(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
-/// Serves a connection; its turn among the new ones ends with its first answer.
+/// Serves a connection.
 async fn connection(
     stream: ServerStream,
     peer: SocketAddr,
@@ -123,6 +123,7 @@ async fn connection(
 ) {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(turn.clone());
         let (answer, turn) = (service.call(request), turn.clone());
         async move {
             let answer = answer.await;

@@ -200,7 +200,8 @@ fn a_denial_in_one_role_wins_over_any_permission() {
     let denied = [Privilege::UserQuery];
     let token = server.user("denied", Privilege::ALL, &denied);
     let give_all = server.cluster.remember(|state| {
-        let user = state.users.get_mut("denied").unwrap();
+        let mut accounts = state.accounts.write();
+        let user = accounts.users.get_mut("denied").unwrap();
         user.roles = vec![
             "Admin".to_owned(),
             "denied".to_owned(),
@@ -262,10 +263,14 @@ fn no_answer_and_no_list_shows_a_secret() {
     let server = Server::start();
     let hashes = {
         let state = server.block_on(server.cluster.read());
-        let users = state.users.values().map(|user| user.password_hash.clone());
+        let accounts = state.accounts.read();
+        let users = accounts
+            .users
+            .values()
+            .map(|user| user.password_hash.clone());
         users
             .chain(
-                state
+                accounts
                     .clients
                     .values()
                     .map(|client| client.secret_hash.clone()),

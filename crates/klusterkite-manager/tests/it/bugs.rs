@@ -311,14 +311,27 @@ fn b51_blocking_a_user_and_changing_a_role_work_on_tokens_that_exist() {
     let token = server.user("fired", &[Privilege::UserQuery], &[]);
     let status = |path: &str| server.request("GET", path).bearer(&token).send().status;
     assert_eq!(status("/api/v1/users"), 200);
-    let take = server
-        .cluster
-        .remember(|state| state.roles.get_mut("fired").unwrap().allowed.clear());
+    let take = server.cluster.remember(|state| {
+        state
+            .accounts
+            .write()
+            .roles
+            .get_mut("fired")
+            .unwrap()
+            .allowed
+            .clear()
+    });
     server.block_on(take);
     assert_eq!((status("/api/v1/users"), status("/api/v1/me")), (403, 200));
-    let block = server
-        .cluster
-        .remember(|state| state.users.get_mut("fired").unwrap().is_blocked = true);
+    let block = server.cluster.remember(|state| {
+        state
+            .accounts
+            .write()
+            .users
+            .get_mut("fired")
+            .unwrap()
+            .is_blocked = true
+    });
     server.block_on(block);
     assert_eq!(status("/api/v1/me"), 401);
 }

@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader, Read};
 
 use futures_util::StreamExt as _;
 use klusterkite_api::privileges::Privilege;
-use klusterkite_manager::auth;
 use klusterkite_manager::events::EventReader;
 use klusterkite_wire::Secret;
 use serde_json::{Value, json};
@@ -161,12 +160,7 @@ fn a_slow_reader_gets_what_it_missed_from_the_store() {
     let server = Server::start();
     let token = server.token("admin");
     server.block_on(async {
-        let bearer = auth::bearer(
-            &*server.cluster.read().await,
-            server.cluster.now(),
-            &Secret::new(token),
-        )
-        .unwrap();
+        let bearer = server.cluster.bearer(&Secret::new(token)).unwrap();
         let reader = EventReader::new(&server.cluster, bearer, None).await;
         // More than the channel of live events holds.
         for n in 1..=1500 {
@@ -191,9 +185,15 @@ fn b51_a_stream_ends_when_its_reader_is_blocked() {
     let server = Server::start();
     let token = server.user("reader", &[Privilege::EventQuery], &[]);
     let mut events = stream(&server, &token, Some(0));
-    let block = server
-        .cluster
-        .remember(|state| state.users.get_mut("reader").unwrap().is_blocked = true);
+    let block = server.cluster.remember(|state| {
+        state
+            .accounts
+            .write()
+            .users
+            .get_mut("reader")
+            .unwrap()
+            .is_blocked = true
+    });
     server.block_on(block);
     make(&server).ok(201);
     assert_eq!(events.next(), None);

@@ -217,8 +217,9 @@ impl Server {
             ..user(login)
         };
         self.block_on(self.cluster.remember(|state| {
-            state.roles.insert(role.name.clone(), role);
-            state.users.insert(user.login.clone(), user);
+            let mut accounts = state.accounts.write();
+            accounts.roles.insert(role.name.clone(), role);
+            accounts.users.insert(user.login.clone(), user);
         }));
         self.token(login)
     }

@@ -73,7 +73,7 @@ fn tokens_are_stored_as_hashes() {
     let server = Server::start();
     let token = login(&server, "admin", PASSWORD).ok(200);
     let state = server.block_on(server.cluster.read());
-    let stored = format!("{:?}", state.tokens);
+    let stored = format!("{:?}", state.accounts.read().tokens);
     for kind in ["access_token", "refresh_token"] {
         let token = token[kind].as_str().unwrap();
         assert!(
@@ -250,9 +250,15 @@ fn a_blocked_user_gets_the_answer_of_a_wrong_password() {
 fn a_blocked_user_gets_no_new_token_for_a_refresh_token() {
     let server = Server::start();
     let token = login(&server, "admin", PASSWORD).ok(200);
-    let block = server
-        .cluster
-        .remember(|state| state.users.get_mut("admin").unwrap().is_blocked = true);
+    let block = server.cluster.remember(|state| {
+        state
+            .accounts
+            .write()
+            .users
+            .get_mut("admin")
+            .unwrap()
+            .is_blocked = true
+    });
     server.block_on(block);
     refused(
         &refresh(&server, &token["refresh_token"]),
@@ -304,7 +310,8 @@ fn logins_that_succeed_are_not_limited_but_their_number_is() {
     }
     assert_eq!(me(&server, &first["access_token"]), 401);
     let state = server.block_on(server.cluster.read());
-    let logins = state
+    let accounts = state.accounts.read();
+    let logins = accounts
         .tokens
         .values()
         .filter(|row| row.kind == TokenKind::UserRefresh);
@@ -318,7 +325,8 @@ fn expired_tokens_leave_the_store() {
     server.token_until("admin", TokenKind::UserAccess, now.saturating_sub(1));
     login(&server, "admin", PASSWORD).ok(200);
     let state = server.block_on(server.cluster.read());
-    assert!(state.tokens.values().all(|row| row.expires >= now));
+    let accounts = state.accounts.read();
+    assert!(accounts.tokens.values().all(|row| row.expires >= now));
 }
 
 #[test]

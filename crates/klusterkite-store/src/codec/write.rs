@@ -13,9 +13,8 @@ use crate::rows::{
 };
 use crate::{Change, Error, Seed, sql};
 
-/// Most rows of one statement: so many cost little more than one, and with more the engine takes longer to find its
-/// place for each value.
-const ROWS_MAX: usize = 16;
+/// Most rows of one statement: the engine runs in a thread of its own, and each statement is a way there and back.
+const ROWS_MAX: usize = 64;
 
 /// Returns the statements that carry out changes, with the effect that they have one after another.
 pub(crate) fn changes(changes: &[Change]) -> Result<Vec<Statement>, Error> {
