@@ -131,7 +131,7 @@ impl Cluster {
     }
 
     /// Returns who is known; needs no look at the state, which may wait for a commit.
-    pub(crate) fn accounts(&self) -> &SharedAccounts {
+    pub fn accounts(&self) -> &SharedAccounts {
         &self.0.accounts
     }
 

@@ -77,6 +77,7 @@ fn prepare() -> Result<(Runtime, Config, Listening)> {
         .transpose()
         .with_context(|| "`KlusterKite.NodeManager.Tls` cannot be used")?;
     allow_all_files();
+    take_small_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -102,6 +103,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     };
     // As the usual listener does: the manager before this one may have left connections that are about to end.
     socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it. Without it a heartbeat's answer waits for the peer's acknowledgement.
+    socket.set_nodelay(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -118,6 +121,14 @@ fn allow_all_files() {
             "the number of connections stays limited to {:?}: {error}",
             limits.current
         );
+    }
+}
+
+/// Keeps the kernel from clearing two megabytes where a few pages are needed: the allocator asks for huge pages, and what a
+/// herd needs for a moment comes and goes.
+fn take_small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!("the kernel may use huge pages: {error}");
     }
 }
 
@@ -234,5 +245,19 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
         tracing::info!("the manager ends; every decision is in its store");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_connections_send_at_once() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_client, accepted) =
+            tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+        assert!(accepted.unwrap().0.nodelay().unwrap());
     }
 }

@@ -1,5 +1,7 @@
 //! Answers: faults become problem documents, each request gets an id and a line in the log.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::Json;
@@ -113,7 +115,7 @@ pub(super) async fn no_such_method(request: Request) -> Refused {
 /// Gives the request an id, writes problem documents and the log.
 pub(super) async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let request_id = format!("{:016x}", crate::secrets::random_number());
+    let request_id = request_id();
     let method = request.method().clone();
     let path: String = request
         .uri()
@@ -155,6 +157,14 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     let id = HeaderValue::from_str(&request_id).expect("hexadecimal digits are a header value");
     headers.insert(REQUEST_ID, id);
     response
+}
+
+/// Returns the next id: the first one of a process is random, so that those of two managers differ.
+fn request_id() -> String {
+    static FIRST: LazyLock<u64> = LazyLock::new(crate::secrets::random_number);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{:016x}", FIRST.wrapping_add(count))
 }
 
 fn write_problem(response: &mut Response, problem: &Problem) {

@@ -71,8 +71,6 @@ async fn accept(
         let place = place.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Without it a heartbeat's answer waits for the peer's acknowledgement.
-                let _ = stream.set_nodelay(true);
                 let (identity, service) = (identity.cloned(), service.clone());
                 let turn = Arc::clone(&starting).acquire_owned();
                 tokio::spawn(async move {

@@ -199,16 +199,9 @@ fn a_denial_in_one_role_wins_over_any_permission() {
     let server = Server::start();
     let denied = [Privilege::UserQuery];
     let token = server.user("denied", Privilege::ALL, &denied);
-    let give_all = server.cluster.remember(|state| {
-        let mut accounts = state.accounts.write();
-        let user = accounts.users.get_mut("denied").unwrap();
-        user.roles = vec![
-            "Admin".to_owned(),
-            "denied".to_owned(),
-            "no such role".to_owned(),
-        ];
-    });
-    server.block_on(give_all);
+    let roles = ["Admin", "denied", "no such role"].map(str::to_owned);
+    let accounts = server.cluster.accounts();
+    accounts.write().users.get_mut("denied").unwrap().roles = roles.to_vec();
     server
         .request("GET", "/api/v1/users")
         .bearer(&token)

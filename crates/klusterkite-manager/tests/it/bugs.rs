@@ -311,28 +311,24 @@ fn b51_blocking_a_user_and_changing_a_role_work_on_tokens_that_exist() {
     let token = server.user("fired", &[Privilege::UserQuery], &[]);
     let status = |path: &str| server.request("GET", path).bearer(&token).send().status;
     assert_eq!(status("/api/v1/users"), 200);
-    let take = server.cluster.remember(|state| {
-        state
-            .accounts
-            .write()
-            .roles
-            .get_mut("fired")
-            .unwrap()
-            .allowed
-            .clear()
-    });
-    server.block_on(take);
+    server
+        .cluster
+        .accounts()
+        .write()
+        .roles
+        .get_mut("fired")
+        .unwrap()
+        .allowed
+        .clear();
     assert_eq!((status("/api/v1/users"), status("/api/v1/me")), (403, 200));
-    let block = server.cluster.remember(|state| {
-        state
-            .accounts
-            .write()
-            .users
-            .get_mut("fired")
-            .unwrap()
-            .is_blocked = true
-    });
-    server.block_on(block);
+    server
+        .cluster
+        .accounts()
+        .write()
+        .users
+        .get_mut("fired")
+        .unwrap()
+        .is_blocked = true;
     assert_eq!(status("/api/v1/me"), 401);
 }
 

@@ -185,16 +185,14 @@ fn b51_a_stream_ends_when_its_reader_is_blocked() {
     let server = Server::start();
     let token = server.user("reader", &[Privilege::EventQuery], &[]);
     let mut events = stream(&server, &token, Some(0));
-    let block = server.cluster.remember(|state| {
-        state
-            .accounts
-            .write()
-            .users
-            .get_mut("reader")
-            .unwrap()
-            .is_blocked = true
-    });
-    server.block_on(block);
+    server
+        .cluster
+        .accounts()
+        .write()
+        .users
+        .get_mut("reader")
+        .unwrap()
+        .is_blocked = true;
     make(&server).ok(201);
     assert_eq!(events.next(), None);
 }

@@ -250,16 +250,14 @@ fn a_blocked_user_gets_the_answer_of_a_wrong_password() {
 fn a_blocked_user_gets_no_new_token_for_a_refresh_token() {
     let server = Server::start();
     let token = login(&server, "admin", PASSWORD).ok(200);
-    let block = server.cluster.remember(|state| {
-        state
-            .accounts
-            .write()
-            .users
-            .get_mut("admin")
-            .unwrap()
-            .is_blocked = true
-    });
-    server.block_on(block);
+    server
+        .cluster
+        .accounts()
+        .write()
+        .users
+        .get_mut("admin")
+        .unwrap()
+        .is_blocked = true;
     refused(
         &refresh(&server, &token["refresh_token"]),
         400,
