@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use klusterkite_wire::Incarnation;
 use klusterkite_wire::start::{
     CRASH_LOOP_CRASHES, CRASH_LOOP_SECONDS, CrashReport, StartFailure, is_permanent,
 };
+use klusterkite_wire::{Incarnation, OrderId};
 
 use crate::answer::Answer;
 
@@ -200,6 +200,7 @@ impl Cycle {
             }
             Event::Ready => self.ready(now, &mut out),
             Event::Stopping { next } => self.stopping(next, now, &mut out),
+            Event::Stays { order_id } => self.stays(order_id, &mut out),
             Event::Ended(report) => self.ended(report, now, &mut out),
             Event::FailureReported => {
                 self.state.failure = None;
@@ -467,6 +468,29 @@ impl Cycle {
             out.push(Action::StoreNext);
         }
         self.next = next;
+    }
+
+    /// Takes an ordered stop back: what runs goes on, and nothing comes next.
+    fn stays(&mut self, order_id: OrderId, out: &mut Actions) {
+        let Phase::Running(run) = &mut self.phase else {
+            return;
+        };
+        if self
+            .next
+            .as_ref()
+            .is_some_and(|next| next.order_id != order_id)
+        {
+            return;
+        }
+        run.ordered = false;
+        if run.cause.is_none() {
+            run.kill_at = None;
+        }
+        if self.next.take().is_some() {
+            out.push(Action::StoreNext);
+        }
+        let text = "the node goes on: what comes next was stored too late";
+        out.push(say(Level::Warn, text));
     }
 
     fn ended(&mut self, report: CrashReport, now: Moment, out: &mut Actions) {

@@ -538,6 +538,7 @@ impl Launcher {
             HostMessage::Prefetch { order_id, next } => {
                 self.start_prefetch(order_id, *next, replies.clone());
             }
+            HostMessage::Stays { order_id } => self.feed(Event::Stays { order_id }),
             HostMessage::Stopping { order_id, next } => {
                 let next = next.map(|start| Next {
                     order_id,

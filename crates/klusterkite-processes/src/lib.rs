@@ -194,7 +194,8 @@ pub fn end_marked(
         .iter()
         .filter(|process| !pids.contains(&process.parent))
     {
-        root.signal(Signal::TERM)?;
+        // Who cannot be asked cannot be killed either, which says so.
+        let _ = root.signal(Signal::TERM);
     }
     let deadline = Instant::now() + grace;
     while Instant::now() < deadline && !hurry() && !marked(marker)?.is_empty() {
@@ -204,33 +205,48 @@ pub fn end_marked(
     Ok(found.len())
 }
 
-/// Kills processes until none is left. They are stopped first, so that none starts another one
-/// unseen.
+/// Kills processes until none is left, for [`KILL_MAX`] at most.
 fn kill_all(list: impl Fn() -> io::Result<Vec<Process>>) -> io::Result<()> {
-    let deadline = Instant::now() + KILL_MAX;
+    kill_until(Instant::now() + KILL_MAX, list)
+}
+
+/// Kills processes until none is left. They are stopped first, so that none starts another one
+/// unseen; at the deadline those that were seen are killed although more come. Who cannot be signalled is left alone, and
+/// is the error when the others have ended.
+fn kill_until(deadline: Instant, list: impl Fn() -> io::Result<Vec<Process>>) -> io::Result<()> {
     let mut stopped: BTreeSet<Process> = BTreeSet::new();
+    let mut refused: BTreeMap<Process, io::Error> = BTreeMap::new();
     loop {
         // One whose parent has ended is not listed any more, and still has to end.
         let mut processes: BTreeSet<Process> = list()?.into_iter().collect();
         processes.extend(stopped.iter().filter(|process| process.runs()));
+        processes.retain(|process| !refused.contains_key(process));
         if processes.is_empty() {
-            return Ok(());
+            return refused.pop_first().map_or(Ok(()), |(process, error)| {
+                let text = format!("process {} cannot be killed: {error}", process.pid);
+                Err(io::Error::new(error.kind(), text))
+            });
         }
         let fresh: Vec<Process> = processes
             .iter()
             .filter(|process| stopped.insert(**process))
             .copied()
             .collect();
+        let is_late = Instant::now() > deadline;
         for process in &fresh {
-            process.signal(Signal::STOP)?;
+            if let Err(error) = process.signal(Signal::STOP) {
+                refused.insert(*process, error);
+            }
         }
-        if fresh.is_empty() {
+        if fresh.is_empty() || is_late {
             for process in &processes {
-                process.signal(Signal::KILL)?;
+                if let Err(error) = process.signal(Signal::KILL) {
+                    refused.insert(*process, error);
+                }
             }
             thread::sleep(LOOK_EVERY);
         }
-        if Instant::now() > deadline {
+        if is_late {
             let pids: Vec<String> = processes.iter().map(|one| one.pid.to_string()).collect();
             return Err(io::Error::other(format!(
                 "processes do not end: {}",
@@ -370,6 +386,21 @@ mod tests {
         kill_marked_since(first, &mark).unwrap();
         assert!(!seen.runs());
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn processes_that_come_faster_than_they_are_stopped_are_killed_at_the_deadline() {
+        let children = std::cell::RefCell::new(Vec::new());
+        let list = || {
+            let next = child(&["sleep", "1000"], ("A", "b"));
+            children.borrow_mut().push(next);
+            Ok(children.borrow().iter().map(|(_, seen)| *seen).collect())
+        };
+        let killed = kill_until(Instant::now() + LOOK_EVERY * 5, list);
+        assert!(killed.is_err());
+        for (mut child, _) in children.into_inner() {
+            assert!(!child.wait().unwrap().success());
+        }
     }
 
     #[test]

@@ -497,6 +497,13 @@ impl Node {
             LauncherMessage::Stopping { order_id, error } => {
                 let Some((order, _)) = self.storing.take_if(|(order, _)| order.id == order_id)
                 else {
+                    // It came too late and was refused: the manager counts on this node, so the launcher has to, too.
+                    if error.is_none()
+                        && self.storing.is_none()
+                        && matches!(self.phase, Phase::Running { .. })
+                    {
+                        actions.push(Action::TellLauncher(HostMessage::Stays { order_id }));
+                    }
                     return;
                 };
                 match error {

@@ -176,15 +176,14 @@ impl Hold {
         }
     }
 
+    /// Says whether anything runs; what cannot be known, for want of file descriptors, counts as running.
     fn runs(&self) -> bool {
         let is_populated = match (&self.control_group, self.leader) {
-            (Some(group), _) => group.is_populated().unwrap_or(false),
-            (None, Some(leader)) => {
-                marked_since(leader, &self.mark).is_ok_and(|found| !found.is_empty())
-            }
-            (None, None) => false,
+            (Some(group), _) => group.is_populated(),
+            (None, Some(leader)) => marked_since(leader, &self.mark).map(|found| !found.is_empty()),
+            (None, None) => Ok(false),
         };
-        is_populated || group_runs(self.group)
+        is_populated.unwrap_or(true) || group_runs(self.group)
     }
 }
 

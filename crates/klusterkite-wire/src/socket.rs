@@ -34,6 +34,11 @@ pub enum HostMessage {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<Box<StartConfiguration>>,
     },
+    /// Takes a `stopping` back that was stored too late: the host has refused the order meanwhile, and goes on.
+    Stays {
+        /// The order.
+        order_id: OrderId,
+    },
 }
 
 /// What the launcher says to the service host.

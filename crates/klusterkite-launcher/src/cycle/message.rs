@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use klusterkite_wire::OrderId;
 use klusterkite_wire::start::{CrashReport, StartConfiguration};
 
 use super::state::{Next, ReleaseNumber};
@@ -45,6 +46,8 @@ pub(crate) enum Event {
     Ready,
     /// The host says that it was told to stop; `next` is stored already.
     Stopping { next: Option<Next> },
+    /// The host says that it goes on: that was stored too late, and it has refused the order.
+    Stays { order_id: OrderId },
     /// The host and everything that it started have ended, or it could not be started.
     Ended(CrashReport),
     /// A manager has heard of the failure.

@@ -428,6 +428,35 @@ fn an_ordered_stop_without_a_next_asks_at_once() {
 }
 
 #[test]
+fn a_stop_that_is_taken_back_kills_nothing_and_leaves_no_next() {
+    let order_id = OrderId(1);
+    for next in [Some(next(2, 1)), None] {
+        let mut script = Script::ready();
+        let was_stored = next.is_some();
+        script.on(Event::Stopping { next });
+        let actions = script.on(Event::Stays { order_id });
+        assert_eq!(actions.contains(&"store next".to_owned()), was_stored);
+        assert_eq!(script.cycle.next(), None);
+        script.pass(STOPPING_MAX * 2);
+        assert!(!script.on(Event::Tick).contains(&"kill".to_owned()));
+        // It was not ordered, so that its end is a crash.
+        script.on(ended("exit 3"));
+        assert_eq!(script.cycle.state().crash.clone().unwrap().exit, "exit 3");
+    }
+}
+
+#[test]
+fn a_stop_is_not_taken_back_by_the_order_before_it() {
+    let mut script = Script::ready();
+    script.on(Event::Stopping {
+        next: Some(next(2, 1)),
+    });
+    let order_id = OrderId(7);
+    assert_eq!(script.on(Event::Stays { order_id }), [""; 0]);
+    assert!(script.cycle.next().is_some());
+}
+
+#[test]
 fn a_next_is_started_without_asking() {
     let mut script = Script::ready();
     assert_eq!(script.cycle.way_back(), Some(ReleaseNumber(1)));
@@ -664,7 +693,7 @@ fn no_sequence_of_events_stops_the_cycle() {
         for _ in 0..60 {
             script.random = draw(u64::MAX);
             script.pass(Duration::from_millis(draw(40_000)));
-            let event = match draw(10) {
+            let event = match draw(11) {
                 0 => Event::Tick,
                 1 => answer(draw(3) as i64),
                 2 => wait(draw(100) as u32),
@@ -676,6 +705,9 @@ fn no_sequence_of_events_stops_the_cycle() {
                     next: (draw(2) == 0).then(|| next(draw(3) as i64, draw(5))),
                 },
                 8 => ended("exit 1"),
+                9 => Event::Stays {
+                    order_id: OrderId(1),
+                },
                 _ => Event::NotStored,
             };
             let was_installing = matches!(script.cycle.phase, Phase::Installing { .. });

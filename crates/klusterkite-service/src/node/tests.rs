@@ -90,6 +90,9 @@ fn show(action: &Action) -> String {
         Action::TellLauncher(HostMessage::Prefetch { order_id, .. }) => {
             format!("launcher: prefetch {order_id}")
         }
+        Action::TellLauncher(HostMessage::Stays { order_id }) => {
+            format!("launcher: stays {order_id}")
+        }
         Action::TellLauncher(HostMessage::Stopping { order_id, next }) => {
             format!("launcher: stopping {order_id} next {}", next.is_some())
         }
@@ -305,6 +308,9 @@ fn a_stop_order_is_refused_when_what_comes_next_is_not_safe() {
     assert_eq!(bench.put(stored(1, None)), "");
     assert_eq!(bench.put(ordered(3, OrderKind::Stop)), "Refused 3");
     assert_eq!(bench.pass(), "30000 ms: Refused 2");
+    // The launcher has stored it at last: it must not take the node for one that stops.
+    assert_eq!(bench.put(stored(2, None)), "launcher: stays 2");
+    assert_eq!(bench.put(stored(2, Some("disk full"))), "");
     bench.put(ordered(4, OrderKind::Stop));
     assert_eq!(bench.put(Event::LauncherGone), "Refused 4");
     assert_eq!(bench.put(ordered(5, OrderKind::Stop)), "Refused 5");
