@@ -571,6 +571,7 @@ impl Launcher {
         containment::kill(node.and_then(|node| node.group.as_ref()))
     }
 
+    /// Removes what is not needed by what runs, by what comes next and by the last prefetch.
     fn tidy(&self) {
         self.remove_unneeded(&self.needed_releases(), &[]);
     }

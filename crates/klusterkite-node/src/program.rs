@@ -11,7 +11,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use klusterkite_wire::link::{FRAME_BYTES_MAX, Members};
+use klusterkite_wire::link::{MANAGER_FRAME_BYTES_MAX, Members};
 use serde::de::DeserializeOwned;
 
 use crate::Error;
@@ -125,7 +125,7 @@ fn ask(socket: &Path, role: Option<&str>) -> io::Result<Vec<u8>> {
         format!("GET /members{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     // The members came in one frame of the link, so the answer is not larger than that and its head.
-    let limit = FRAME_BYTES_MAX as u64 + 4096;
+    let limit = MANAGER_FRAME_BYTES_MAX as u64 + 4096;
     let mut answer = Vec::new();
     stream.take(limit).read_to_end(&mut answer)?;
     Ok(answer)

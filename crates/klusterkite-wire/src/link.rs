@@ -11,8 +11,11 @@ use crate::{
 /// Version of this protocol, sent in `hello`.
 pub const LINK_PROTOCOL: u32 = 1;
 
-/// Largest frame that either side accepts, in bytes: a start configuration with some hundred packages fits.
+/// Largest frame that a manager accepts, in bytes: a crash report and some hundred lines of output fit.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
+
+/// Largest frame that a node accepts from its manager, in bytes: ten thousand members fit, each with some roles and endpoints.
+pub const MANAGER_FRAME_BYTES_MAX: usize = 16 << 20;
 
 /// Seconds within which a node carries out an order: the longest drain delay, hook and grace of a node have to fit.
 pub const STOP_DEADLINE_SECONDS: u32 = 300;

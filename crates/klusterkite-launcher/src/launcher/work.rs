@@ -131,6 +131,9 @@ impl Launcher {
         node.prefetch.cancel();
         node.prefetch = Cancel::new();
         self.prefetched.clone_from(&next.packages);
+        // What updates that never came have left makes room.
+        self.tidy();
+        let Some(node) = &self.node else { return };
         let cancel = node.prefetch.clone();
         let releases = self.releases.clone();
         let answer = replies.clone();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use klusterkite_tls::Trust;
-use klusterkite_wire::link::{FRAME_BYTES_MAX, ManagerMessage, NodeMessage};
+use klusterkite_wire::link::{MANAGER_FRAME_BYTES_MAX, ManagerMessage, NodeMessage};
 use klusterkite_wire::{Problem, Secret, chain};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -185,8 +185,8 @@ async fn upgrade(
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(READ_BUFFER_BYTES)
-        .max_message_size(Some(FRAME_BYTES_MAX))
-        .max_frame_size(Some(FRAME_BYTES_MAX));
+        .max_message_size(Some(MANAGER_FRAME_BYTES_MAX))
+        .max_frame_size(Some(MANAGER_FRAME_BYTES_MAX));
     match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
         Ok((socket, _)) => Ok(Connection {
             socket,

@@ -5,7 +5,8 @@ use futures_util::{SinkExt, StreamExt};
 use klusterkite_node::{Answer, Introduction, Link, LinkEvent, LinkSettings, Trust};
 use klusterkite_tls::testing::{Authority, Ends, front};
 use klusterkite_wire::link::{
-    AckState, Hello, ManagerMessage, NodeMessage, NodeReport, Order, OrderKind, ReportedStatus,
+    AckState, Endpoint, Hello, ManagerMessage, Member, Members, NodeMessage, NodeReport, Order,
+    OrderKind, ReportedStatus,
 };
 use klusterkite_wire::{ConfigurationId, Incarnation, LeaderEpoch, OrderId, Problem};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -185,6 +186,41 @@ fn an_order_goes_to_the_node_and_its_answer_and_bye_to_the_manager() {
             assert_eq!(manager.receive().await, None);
         };
         tokio::join!(link.leave("update".to_owned()), manager_side);
+    });
+}
+
+#[test]
+fn ten_thousand_members_with_endpoints_reach_a_node() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let token = directory.path().join("node-token");
+        std::fs::write(&token, "secret\n").unwrap();
+        let (listener, url) = listen().await;
+        let (_link, mut events) =
+            Link::start(settings(vec![url], &token), report(ReportedStatus::Ready));
+        let (mut manager, _) = Manager::welcome(&listener).await;
+        let endpoint = Endpoint {
+            name: "orders-public".to_owned(),
+            port: 8080,
+            host: "orders.shop.example.com".to_owned(),
+            route: "/api/orders".to_owned(),
+        };
+        let member = Member {
+            node_id: NODE.parse().unwrap(),
+            template: "orders".parse().unwrap(),
+            roles: ["orders", "web", "metrics"].map(str::to_owned).to_vec(),
+            address: "node-1.cluster.example.com".to_owned(),
+            endpoints: vec![endpoint; 4],
+        };
+        let members = Members {
+            version: 1,
+            members: vec![member; 10_000],
+        };
+        manager.send(&ManagerMessage::Members(members)).await;
+        let Some(LinkEvent::Members(told)) = events.recv().await else {
+            panic!("the members are told");
+        };
+        assert_eq!(told.members.len(), 10_000);
     });
 }
 
